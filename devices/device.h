@@ -1,0 +1,66 @@
+/*
+ * What every device is to the buses: a table of functions and a lock.
+ */
+#ifndef DEVICES_DEVICE_H
+#define DEVICES_DEVICE_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+struct device;
+
+/* One constant table per kind of device. The bus holds device->lock around read, write and reset. */
+struct device_ops {
+    /* As in messages: "serial", "cmos". */
+    const char *name;
+    /* Accesses in bytes that the device takes: powers of two. The bus answers others with all ones, or drops them. */
+    uint8_t min_access;
+    uint8_t max_access;
+    /* offset counts from where the device was attached. The guest chooses everything: nothing is an error here. */
+    uint64_t (*read)(struct device *device, uint64_t offset, unsigned size);
+    void (*write)(struct device *device, uint64_t offset, unsigned size, uint64_t value);
+    /* Back to power-on state; host resources stay. */
+    void (*reset)(struct device *device);
+};
+
+/* The first member of each device's struct. A device knows its offset, never its address, and nothing of KVM. */
+struct device {
+    const struct device_ops *ops;
+    /* Guards the device's state: taken by the bus, and by the device's own entries from host threads. */
+    pthread_mutex_t lock;
+};
+
+void device_init(struct device *device, const struct device_ops *ops);
+void device_fini(struct device *device);
+
+/* Calls ops->reset under the lock. */
+void device_reset(struct device *device);
+
+/* A device's way to an interrupt controller: the level of one input. Called with the device's lock held. */
+struct irq_line {
+    void (*set_level)(void *context, uint32_t gsi, int level);
+    void *context;
+    uint32_t gsi;
+};
+
+void irq_line_set(const struct irq_line *line, int level);
+
+/*
+ * What a device can ask of the machine. Called on the vCPU thread whose access asked, with the device's lock held: it
+ * may not reset devices.
+ */
+enum system_request {
+    SYSTEM_POWER_OFF,
+    SYSTEM_RESET,
+    /* The guest kernel reports that it has panicked. */
+    SYSTEM_GUEST_PANIC,
+    /* The guest ends the machine with a code (debug-exit): argument is what it wrote. */
+    SYSTEM_DEBUG_EXIT,
+};
+
+struct system_requests {
+    void (*request)(void *context, enum system_request request, uint32_t argument);
+    void *context;
+};
+
+#endif

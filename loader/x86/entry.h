@@ -1,0 +1,13 @@
+/*
+ * The state of the boot processor that lies in memory: its GDT and its page tables.
+ */
+#ifndef LOADER_X86_ENTRY_H
+#define LOADER_X86_ENTRY_H
+
+#include "loader/loader.h"
+
+/* Writes them for entry->mode and fills in gdt_gpa, gdt_limit, cr3 and rsp. */
+int entry_write(const struct platform *platform, const struct guest_memory *memory, struct boot_entry *entry,
+                struct error *error);
+
+#endif

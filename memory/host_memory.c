@@ -1,0 +1,46 @@
+#include "memory/host_memory.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+/* The size of x86's and arm64's (with 4 KiB granule) next larger page. */
+static const size_t HUGE_PAGE_SIZE = (size_t)2 << 20;
+
+void *host_memory_allocate(size_t size)
+{
+    size_t alignment = size < HUGE_PAGE_SIZE ? 0 : HUGE_PAGE_SIZE;
+    size_t reserved;
+
+    if (__builtin_add_overflow(size, alignment, &reserved)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    uint8_t *start = mmap(NULL, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED)
+        return NULL;
+    if (alignment != 0) {
+        size_t before = (alignment - (uintptr_t)start % alignment) % alignment;
+        if (before > 0)
+            munmap(start, before);
+        if (before < alignment)
+            munmap(start + before + size, alignment - before);
+        start += before;
+    }
+    /* Advice only: a host without the feature goes on without it. */
+    (void)madvise(start, size, MADV_DONTDUMP);
+    (void)madvise(start, size, MADV_HUGEPAGE);
+    return start;
+}
+
+void host_memory_free(void *memory, size_t size)
+{
+    if (memory != NULL)
+        munmap(memory, size);
+}
+
+bool host_memory_is_mapped(const void *address, size_t size)
+{
+    /* MS_ASYNC writes nothing on Linux; it walks the range and says ENOMEM where nothing is mapped (msync(2)). */
+    return msync((void *)(uintptr_t)address, size, MS_ASYNC) == 0 || errno != ENOMEM;
+}

@@ -1,0 +1,141 @@
+/*
+ * What this library has beyond Apple's API: names for ranges, queries, the host's view of guest memory, the
+ * description of an exit, and the way to KVM for what the API does not cover.
+ * The rules of <Hypervisor/hv.h> (units, order of checks, threads) hold here too.
+ */
+#ifndef HYPERVISOR_HVX_H
+#define HYPERVISOR_HVX_H
+
+#include <Hypervisor/hv.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Names longer than this, with the terminating null, are cut. */
+#define HVX_NAME_SIZE 32
+
+/* ---- Memory ---------------------------------------------------------------------------------------------- */
+
+/* One range of a space: contiguous in the guest and in the host, with the same flags and name throughout. */
+typedef struct {
+    hv_gpaddr_t gpa;
+    uint64_t size;
+    hv_uvaddr_t uva;
+    hv_memory_flags_t flags;
+    char name[HVX_NAME_SIZE];
+} hvx_range_t;
+
+/* As hv_vm_map_space(), with a name that faults, maps and errors use. NULL is the empty name. */
+HV_API hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, hv_gpaddr_t gpa, size_t size,
+                                          hv_memory_flags_t flags, const char *name);
+
+/*
+ * Gives the range that holds gpa, or, where nothing is mapped there, the next one above it.
+ * HV_ERROR: there is neither. Calling again with gpa + size of the last one lists a space.
+ */
+HV_API hv_return_t hvx_vm_query_space(hv_vm_space_t asid, hv_gpaddr_t gpa, hvx_range_t *range);
+
+/*
+ * Copies size bytes between the caller and guest memory, over as many mappings as they span. The client is the
+ * machine's owner: the mappings' flags do not bind it. HV_ERROR: not all of it is mapped; nothing was copied.
+ * Neither is atomic: a guest that runs meanwhile may see, or make, half of it.
+ */
+HV_API hv_return_t hvx_vm_read_space(hv_vm_space_t asid, hv_gpaddr_t gpa, void *buffer, size_t size);
+HV_API hv_return_t hvx_vm_write_space(hv_vm_space_t asid, hv_gpaddr_t gpa, const void *buffer, size_t size);
+
+/* ---- vCPUs ----------------------------------------------------------------------------------------------- */
+
+typedef enum {
+    /* The vCPU has not run yet. */
+    HVX_EXIT_NONE = 0,
+    /* An access that no mapping allows; see hvx_vcpu_complete(). */
+    HVX_EXIT_MEMORY,
+    /* An I/O port instruction; data is to be read or filled in before the next run. */
+    HVX_EXIT_PORT,
+    /* HLT, where no in-kernel interrupt controller waits for an interrupt. */
+    HVX_EXIT_HALT,
+    /* A triple fault. */
+    HVX_EXIT_SHUTDOWN,
+    /* hv_vcpu_interrupt(), a signal, or the deadline of hv_vcpu_run_until(). */
+    HVX_EXIT_INTERRUPTED,
+    /* A breakpoint or single step that was asked for. */
+    HVX_EXIT_DEBUG,
+    /* KVM met an instruction that it cannot carry out. */
+    HVX_EXIT_EMULATION_FAILURE,
+    /* Anything else: KVM's own reason is in raw_reason. */
+    HVX_EXIT_UNKNOWN,
+} hvx_exit_reason_t;
+
+/* Why a vCPU left the guest. */
+typedef struct {
+    hvx_exit_reason_t reason;
+    /* KVM_EXIT_* of <linux/kvm.h>, for messages. */
+    uint32_t raw_reason;
+    union {
+        struct {
+            hv_vm_space_t space;
+            hv_gpaddr_t gpa;
+            /* One of HV_MEMORY_READ, HV_MEMORY_WRITE, HV_MEMORY_EXEC. */
+            hv_memory_flags_t access;
+            /* What the mapping at gpa allows; 0 where there is none. */
+            hv_memory_flags_t allowed;
+            /* Bytes, 1 to 8. */
+            uint32_t length;
+            /* What a write wants to store, in the guest's byte order. */
+            uint8_t data[8];
+        } memory;
+        struct {
+            uint16_t port;
+            /* Bytes per item: 1, 2 or 4. */
+            uint8_t size;
+            bool is_write;
+            /* Items; more than one for string instructions. */
+            uint32_t count;
+            /* count * size bytes, valid until the next run: what OUT wrote, or where to put what IN shall read. */
+            void *data;
+        } port;
+        struct {
+            uint32_t suberror;
+            /* The bytes at RIP that KVM had fetched, 0 to 15 of them. */
+            uint32_t instruction_size;
+            uint8_t instruction[15];
+        } emulation;
+        struct {
+            uint64_t hardware_reason;
+            /* An errno value where KVM_RUN itself failed, 0 otherwise. */
+            int error;
+        } unknown;
+    };
+} hvx_vcpu_exit_t;
+
+/* Describes the last exit. For the owner. */
+HV_API hv_return_t hvx_vcpu_exit(hv_vcpuid_t vcpu, hvx_vcpu_exit_t *exit);
+
+/*
+ * Says that the client has carried out the access of an HVX_EXIT_MEMORY; data is what a read shall see (length
+ * bytes; ignored for a write, may be NULL there). Without this call the access has not happened: the next run tries
+ * it again, and succeeds, exactly once, if the map now allows it.
+ * HV_ERROR: the last exit was no such access, or it is complete.
+ */
+HV_API hv_return_t hvx_vcpu_complete(hv_vcpuid_t vcpu, const void *data);
+
+/* The real-time signal with which hv_vcpu_interrupt() gets a thread out of the guest; the client leaves it alone. */
+HV_API int hvx_interrupt_signal(void);
+
+/* ---- KVM ------------------------------------------------------------------------------------------------- */
+
+/*
+ * The descriptors behind the VM's default space and behind a vCPU, for what this API does not cover: interrupt
+ * controllers, CPUID, clocks. They stay the library's, and memory slots, KVM_RUN and the registers that this API
+ * has are to be left alone. hvx_system_kvm_fd() is /dev/kvm itself.
+ */
+HV_API hv_return_t hvx_system_kvm_fd(int *fd);
+HV_API hv_return_t hvx_vm_kvm_fd(int *fd);
+HV_API hv_return_t hvx_vcpu_kvm_fd(hv_vcpuid_t vcpu, int *fd);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,380 @@
+#include "memory/kvm_slots.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct slot {
+    uint64_t gpa;
+    uint64_t size;
+    uint8_t *hva;
+    bool read_only;
+    uint32_t id;
+};
+
+struct kvm_slots {
+    const struct kvm_system *system;
+    int vm_fd;
+    /* In ascending order of gpa. Capacity is the KVM limit or less, and grows. */
+    struct slot *slots;
+    size_t count;
+    size_t capacity;
+    /* Ids that were used and are free again, as a stack, and the first that never was; id_capacity of free_ids. */
+    uint32_t *free_ids;
+    size_t free_id_count;
+    uint32_t next_id;
+};
+
+static hv_return_t result_of_errno(int error)
+{
+    switch (error) {
+    case ENOENT:
+    case ENODEV:
+    case ENXIO:
+        return HV_NO_DEVICE;
+    case EACCES:
+    case EPERM:
+        return HV_DENIED;
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case ENOSPC:
+    case EAGAIN:
+        return HV_NO_RESOURCES;
+    default:
+        return HV_ERROR;
+    }
+}
+
+hv_return_t kvm_system_open(struct kvm_system *system)
+{
+    static const int required[] = {
+        KVM_CAP_USER_MEMORY,
+        KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
+        KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
+        KVM_CAP_READONLY_MEM,
+        KVM_CAP_IMMEDIATE_EXIT,
+    };
+
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return result_of_errno(errno);
+
+    hv_return_t result = HV_UNSUPPORTED;
+    if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+        goto fail;
+    for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++)
+        if (ioctl(fd, KVM_CHECK_EXTENSION, required[i]) <= 0)
+            goto fail;
+    int slot_limit = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
+    int vcpu_limit = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+    int run_size = ioctl(fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (slot_limit <= 0 || vcpu_limit <= 0 || run_size < (int)sizeof(struct kvm_run))
+        goto fail;
+    *system = (struct kvm_system){
+        .fd = fd,
+        .slot_limit = (unsigned)slot_limit,
+        .vcpu_limit = (unsigned)vcpu_limit,
+        .run_size = (unsigned)run_size,
+    };
+    return HV_SUCCESS;
+fail:
+    close(fd);
+    return result;
+}
+
+void kvm_system_close(struct kvm_system *system)
+{
+    close(system->fd);
+    system->fd = -1;
+}
+
+static int create_vm(const struct kvm_system *system)
+{
+    int fd;
+
+    /* A signal during a long allocation makes it fail with EINTR, and trying again is right. */
+    do
+        fd = ioctl(system->fd, KVM_CREATE_VM, 0);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+hv_return_t kvm_slots_create(const struct kvm_system *system, struct kvm_slots **ret_slots)
+{
+    struct kvm_slots *slots = calloc(1, sizeof(*slots));
+    if (slots == NULL)
+        return HV_NO_RESOURCES;
+    slots->system = system;
+    slots->vm_fd = create_vm(system);
+    if (slots->vm_fd < 0) {
+        hv_return_t result = result_of_errno(errno);
+        free(slots);
+        return result;
+    }
+    *ret_slots = slots;
+    return HV_SUCCESS;
+}
+
+void kvm_slots_destroy(struct kvm_slots *slots)
+{
+    if (slots == NULL)
+        return;
+    close(slots->vm_fd);
+    free(slots->slots);
+    free(slots->free_ids);
+    free(slots);
+}
+
+int kvm_slots_vm_fd(const struct kvm_slots *slots)
+{
+    return slots->vm_fd;
+}
+
+size_t kvm_slots_count(const struct kvm_slots *slots)
+{
+    return slots->count;
+}
+
+static int set_slot(const struct kvm_slots *slots, const struct slot *slot, uint64_t size)
+{
+    struct kvm_userspace_memory_region region = {
+        .slot = slot->id,
+        .flags = slot->read_only ? KVM_MEM_READONLY : 0,
+        .guest_phys_addr = slot->gpa,
+        .memory_size = size,
+        .userspace_addr = (uintptr_t)slot->hva,
+    };
+    return ioctl(slots->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0 ? -errno : 0;
+}
+
+/* The index of the first slot that ends above gpa. */
+static size_t slot_index(const struct kvm_slots *slots, uint64_t gpa)
+{
+    size_t low = 0;
+    size_t high = slots->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (slots->slots[middle].gpa + slots->slots[middle].size > gpa)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* Room for more slots and their ids, so that nothing after the first ioctl of a change needs memory of ours. */
+static bool slots_reserve(struct kvm_slots *slots, size_t more)
+{
+    size_t needed = slots->count + more;
+    size_t capacity = slots->capacity == 0 ? 16 : slots->capacity;
+
+    if (needed <= slots->capacity)
+        return true;
+    while (capacity < needed)
+        capacity *= 2;
+    struct slot *grown = realloc(slots->slots, capacity * sizeof(*grown));
+    if (grown == NULL)
+        return false;
+    slots->slots = grown;
+    uint32_t *ids = realloc(slots->free_ids, capacity * sizeof(*ids));
+    if (ids == NULL)
+        return false;
+    slots->free_ids = ids;
+    slots->capacity = capacity;
+    return true;
+}
+
+/* Adds a slot to KVM and to the table; its id is chosen here. 0, or a negative errno with nothing changed. */
+static int slot_add(struct kvm_slots *slots, struct slot slot)
+{
+    bool reused = slots->free_id_count > 0;
+
+    slot.id = reused ? slots->free_ids[slots->free_id_count - 1] : slots->next_id;
+    if (slot.id >= slots->system->slot_limit)
+        return -ENOSPC;
+    int error = set_slot(slots, &slot, slot.size);
+    if (error != 0)
+        return error;
+    if (reused)
+        slots->free_id_count--;
+    else
+        slots->next_id++;
+
+    size_t index = slot_index(slots, slot.gpa);
+    memmove(&slots->slots[index + 1], &slots->slots[index], (slots->count - index) * sizeof(slot));
+    slots->slots[index] = slot;
+    slots->count++;
+    return 0;
+}
+
+/* Takes a slot from KVM and from the table. */
+static int slot_remove(struct kvm_slots *slots, size_t index)
+{
+    struct slot slot = slots->slots[index];
+    int error = set_slot(slots, &slot, 0);
+
+    if (error != 0)
+        return error;
+    slots->free_ids[slots->free_id_count++] = slot.id;
+    slots->count--;
+    memmove(&slots->slots[index], &slots->slots[index + 1], (slots->count - index) * sizeof(slot));
+    return 0;
+}
+
+/* Slots as they shall be, in ascending order. */
+struct slot_list {
+    struct slot *slots;
+    size_t count;
+    size_t capacity;
+};
+
+static bool list_append(struct slot_list *list, const struct slot *slot)
+{
+    if (slot->size == 0)
+        return true;
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 8 : 2 * list->capacity;
+        struct slot *grown = realloc(list->slots, capacity * sizeof(*grown));
+        if (grown == NULL)
+            return false;
+        list->slots = grown;
+        list->capacity = capacity;
+    }
+    list->slots[list->count++] = *slot;
+    return true;
+}
+
+/* The part of a slot between two addresses; empty where it has none. */
+static struct slot slot_part(const struct slot *slot, uint64_t start, uint64_t end)
+{
+    struct slot part = *slot;
+
+    if (start < slot->gpa)
+        start = slot->gpa;
+    if (end > slot->gpa + slot->size)
+        end = slot->gpa + slot->size;
+    part.gpa = start;
+    part.hva = slot->hva + (start - slot->gpa);
+    part.size = end > start ? end - start : 0;
+    return part;
+}
+
+/* Appends the slots that a map wants inside [gpa, end). */
+static bool list_append_wanted(struct slot_list *list, const struct region_map *map, uint64_t gpa, uint64_t end)
+{
+    while (gpa < end) {
+        const struct region *region = region_map_find(map, gpa);
+        if (region == NULL || region->gpa >= end)
+            break;
+        if (region->flags != 0) {
+            struct slot whole = {
+                .gpa = region->gpa,
+                .size = region->size,
+                .hva = region->hva,
+                .read_only = !(region->flags & HV_MEMORY_WRITE),
+            };
+            struct slot part = slot_part(&whole, gpa, end);
+            if (!list_append(list, &part))
+                return false;
+        }
+        gpa = region_end(region);
+    }
+    return true;
+}
+
+static bool slot_equals(const struct slot *a, const struct slot *b)
+{
+    return a->gpa == b->gpa && a->size == b->size && a->hva == b->hva && a->read_only == b->read_only;
+}
+
+/*
+ * Puts `wanted` in the place of `present`, which are slots in KVM now. On failure what was done is undone.
+ */
+static hv_return_t slots_replace(struct kvm_slots *slots, const struct slot_list *present,
+                                 const struct slot_list *wanted)
+{
+    size_t removed = 0;
+    size_t added = 0;
+    int error = 0;
+
+    for (; error == 0 && removed < present->count; removed += error == 0)
+        error = slot_remove(slots, slot_index(slots, present->slots[removed].gpa));
+    for (; error == 0 && added < wanted->count; added += error == 0)
+        error = slot_add(slots, wanted->slots[added]);
+    if (error == 0)
+        return HV_SUCCESS;
+    while (added > 0)
+        (void)slot_remove(slots, slot_index(slots, wanted->slots[--added].gpa));
+    while (removed > 0)
+        (void)slot_add(slots, present->slots[--removed]);
+    /* KVM says EINVAL for addresses beyond what it can map and EEXIST never, since the map has no overlaps. */
+    return result_of_errno(-error) == HV_ERROR ? HV_NO_RESOURCES : result_of_errno(-error);
+}
+
+hv_return_t kvm_slots_change(void *context, const struct region_map *from, const struct region_map *to, uint64_t gpa,
+                             uint64_t size)
+{
+    struct kvm_slots *slots = context;
+    const uint64_t end = gpa + size;
+    struct slot_list present = {0};
+    struct slot_list wanted = {0};
+    hv_return_t result = HV_NO_RESOURCES;
+    size_t first = slot_index(slots, gpa);
+    size_t last = first;
+
+    (void)from;
+    while (last < slots->count && slots->slots[last].gpa < end)
+        if (!list_append(&present, &slots->slots[last++]))
+            goto out;
+    /* A slot that reaches out of the window at either end is cut there; the rest of it stays as it is. */
+    if (present.count > 0) {
+        struct slot left = slot_part(&present.slots[0], 0, gpa);
+        if (!list_append(&wanted, &left))
+            goto out;
+    }
+    if (!list_append_wanted(&wanted, to, gpa, end))
+        goto out;
+    if (present.count > 0) {
+        struct slot right = slot_part(&present.slots[present.count - 1], end, UINT64_MAX);
+        if (!list_append(&wanted, &right))
+            goto out;
+    }
+    result = HV_SUCCESS;
+    if (present.count == 1 && wanted.count == 1 && slot_equals(&present.slots[0], &wanted.slots[0]))
+        goto out;
+    result =
+        slots_reserve(slots, wanted.count + present.count) ? slots_replace(slots, &present, &wanted) : HV_NO_RESOURCES;
+out:
+    free(present.slots);
+    free(wanted.slots);
+    return result;
+}
+
+hv_return_t kvm_slots_create_vcpu(const struct kvm_slots *slots, unsigned id, int *ret_fd, void **ret_run)
+{
+    int fd = ioctl(slots->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
+    if (fd < 0)
+        return errno == EINVAL ? HV_NO_RESOURCES : result_of_errno(errno);
+    void *run = mmap(NULL, slots->system->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (run == MAP_FAILED) {
+        close(fd);
+        return HV_NO_RESOURCES;
+    }
+    *ret_fd = fd;
+    *ret_run = run;
+    return HV_SUCCESS;
+}
+
+void kvm_slots_destroy_vcpu(const struct kvm_slots *slots, int fd, void *run)
+{
+    munmap(run, slots->system->run_size);
+    close(fd);
+}

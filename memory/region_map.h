@@ -1,0 +1,67 @@
+/*
+ * The map of one space: an ordered set of ranges that do not overlap.
+ *
+ * A map never changes once made. Each operation gives a new version that shares most of its memory with the old one,
+ * so that a change can be computed in full, refused half-way or undone by dropping it, while readers go on with the
+ * version they have. Plain data: no locks, no system calls but malloc.
+ *
+ * Inside, ranges lie in leaves of at most REGION_LEAF_MAX, and a version is an array of pointers to leaves. A change
+ * copies the leaves that it touches and that array.
+ */
+#ifndef MEMORY_REGION_MAP_H
+#define MEMORY_REGION_MAP_H
+
+#include <Hypervisor/hvx.h>
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Guest addresses go below this: what four levels of page tables reach. */
+#define REGION_GPA_END (1ull << 48)
+
+/* Contiguous in the guest and in the host; one set of flags, one name. */
+struct region {
+    uint64_t gpa;
+    uint64_t size;
+    uint8_t *hva;
+    hv_memory_flags_t flags;
+    char name[HVX_NAME_SIZE];
+};
+
+static inline uint64_t region_end(const struct region *region)
+{
+    return region->gpa + region->size;
+}
+
+struct region_map;
+
+/* A map without ranges. NULL: no memory; so it is for every function here that gives a map. */
+struct region_map *region_map_create(void);
+
+/*
+ * Gives a version back. What it shares with other versions stays. Takes NULL.
+ * Versions of one map share counters: making and releasing them is for one thread at a time. Reading is for any.
+ */
+void region_map_release(struct region_map *map);
+
+/* The number of ranges. */
+size_t region_map_count(const struct region_map *map);
+
+/* The range that holds gpa, or the next above it, or NULL. It lives as long as this version. */
+const struct region *region_map_find(const struct region_map *map, uint64_t gpa);
+
+/* Whether something, or everything, of [gpa, gpa + size) is mapped. size is not 0, and the range does not wrap. */
+int region_map_overlaps(const struct region_map *map, uint64_t gpa, uint64_t size);
+int region_map_covers(const struct region_map *map, uint64_t gpa, uint64_t size);
+
+/* Adds a range that overlaps none; it is joined with neighbours that continue it with the same flags and name. */
+struct region_map *region_map_add(const struct region_map *map, const struct region *region);
+
+/* Takes [gpa, gpa + size) away, cutting what crosses its ends. */
+struct region_map *region_map_remove(const struct region_map *map, uint64_t gpa, uint64_t size);
+
+/* Gives [gpa, gpa + size), where it is mapped, other flags. */
+struct region_map *region_map_protect(const struct region_map *map, uint64_t gpa, uint64_t size,
+                                      hv_memory_flags_t flags);
+
+#endif

@@ -1,0 +1,88 @@
+#include "memory/space.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct space *space_create(hv_vm_space_t id)
+{
+    struct space *space = calloc(1, sizeof(*space));
+    if (space == NULL)
+        return NULL;
+    space->id = id;
+    space->map = region_map_create();
+    if (space->map == NULL) {
+        free(space);
+        return NULL;
+    }
+    return space;
+}
+
+void space_destroy(struct space *space)
+{
+    if (space == NULL)
+        return;
+    region_map_release(space->map);
+    free(space);
+}
+
+/* Tells the listener and puts the new version, which may be NULL for want of memory, in the old one's place. */
+static hv_return_t space_commit(struct space *space, struct region_map *map, uint64_t gpa, uint64_t size)
+{
+    hv_return_t result = HV_SUCCESS;
+
+    if (map == NULL)
+        return HV_NO_RESOURCES;
+    if (space->listener.change != NULL)
+        result = space->listener.change(space->listener.context, space->map, map, gpa, size);
+    if (result != HV_SUCCESS) {
+        region_map_release(map);
+        return result;
+    }
+    region_map_release(space->map);
+    space->map = map;
+    return HV_SUCCESS;
+}
+
+hv_return_t space_map(struct space *space, const struct region *region)
+{
+    if (region_map_overlaps(space->map, region->gpa, region->size))
+        return HV_ERROR;
+    return space_commit(space, region_map_add(space->map, region), region->gpa, region->size);
+}
+
+hv_return_t space_unmap(struct space *space, uint64_t gpa, uint64_t size)
+{
+    if (!region_map_overlaps(space->map, gpa, size))
+        return HV_SUCCESS;
+    return space_commit(space, region_map_remove(space->map, gpa, size), gpa, size);
+}
+
+hv_return_t space_protect(struct space *space, uint64_t gpa, uint64_t size, hv_memory_flags_t flags)
+{
+    if (!region_map_covers(space->map, gpa, size))
+        return HV_ERROR;
+    return space_commit(space, region_map_protect(space->map, gpa, size, flags), gpa, size);
+}
+
+hv_return_t space_copy(const struct space *space, uint64_t gpa, uint64_t size, void *to, const void *from)
+{
+    size_t done = 0;
+
+    if (size == 0)
+        return HV_SUCCESS;
+    if (!region_map_covers(space->map, gpa, size))
+        return HV_ERROR;
+    while (done < size) {
+        const struct region *region = region_map_find(space->map, gpa + done);
+        uint8_t *hva = region->hva + (gpa + done - region->gpa);
+        uint64_t rest = region_end(region) - (gpa + done);
+        size_t piece = rest < size - done ? rest : size - done;
+
+        if (to != NULL)
+            memcpy((uint8_t *)to + done, hva, piece);
+        else
+            memcpy(hva, (const uint8_t *)from + done, piece);
+        done += piece;
+    }
+    return HV_SUCCESS;
+}

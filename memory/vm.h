@@ -1,0 +1,50 @@
+/*
+ * The VM: its spaces, the KVM VM of the default space, and the table of its vCPUs. The API's outer layer has one.
+ */
+#ifndef MEMORY_VM_H
+#define MEMORY_VM_H
+
+#include "memory/kvm_slots.h"
+#include "memory/space.h"
+
+#include <Hypervisor/hvx.h>
+
+#include <pthread.h>
+
+/* Spaces, the default one included; and the most vCPUs that we keep a place for. */
+enum { VM_SPACE_MAX = 256, VM_VCPU_MAX = 1024 };
+
+struct vcpu; /* vmm/vcpu/vcpu.h */
+
+struct vm {
+    /* Guards everything below but what is constant after vm_create(); taken before no other lock. */
+    pthread_mutex_t lock;
+    /* constant */
+    struct kvm_system kvm;
+    /* The default space's; constant. */
+    struct kvm_slots *slots;
+    /* By id; NULL where there is none. */
+    struct space *spaces[VM_SPACE_MAX];
+    struct vcpu *vcpus[VM_VCPU_MAX];
+    unsigned vcpu_count;
+};
+
+hv_return_t vm_create(struct vm **ret_vm);
+
+/* Ends a VM that has no vCPUs. */
+void vm_destroy(struct vm *vm);
+
+/* Gives back what a forked child has inherited of its parent's VM: descriptors, no more. */
+void vm_abandon(struct vm *vm);
+
+/*
+ * The process's VM, locked, or NULL where there is none; vm_unlock() lets it go. A destroyed VM is never seen.
+ * Any thread, one at a time.
+ */
+struct vm *vm_lock(void);
+void vm_unlock(struct vm *vm);
+
+/* The space with this id, or NULL. With the lock held. */
+struct space *vm_space(const struct vm *vm, hv_vm_space_t id);
+
+#endif

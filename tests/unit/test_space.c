@@ -1,0 +1,163 @@
+#include "memory/space.h"
+#include "unit_test.h"
+
+#include <string.h>
+
+enum { PAGE = 4096 };
+
+static uint8_t memory[8 * PAGE];
+
+/* A listener that remembers its last call and can be told to fail. */
+struct listener {
+    unsigned calls;
+    uint64_t gpa;
+    uint64_t size;
+    size_t count_before;
+    size_t count_after;
+    hv_return_t answer;
+};
+
+static hv_return_t on_change(void *context, const struct region_map *from, const struct region_map *to, uint64_t gpa,
+                             uint64_t size)
+{
+    struct listener *listener = context;
+
+    listener->calls++;
+    listener->gpa = gpa;
+    listener->size = size;
+    listener->count_before = region_map_count(from);
+    listener->count_after = region_map_count(to);
+    return listener->answer;
+}
+
+static struct space *make_space(struct listener *listener)
+{
+    struct space *space = space_create(1);
+
+    memset(listener, 0, sizeof(*listener));
+    space->listener = (struct space_listener){.change = on_change, .context = listener};
+    return space;
+}
+
+static hv_return_t map(struct space *space, uint64_t gpa, uint64_t size)
+{
+    struct region region = {.gpa = gpa, .size = size, .hva = memory + gpa, .flags = HV_MEMORY_READ};
+
+    return space_map(space, &region);
+}
+
+START_TEST(a_listener_hears_of_a_change_before_it_is_published)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+
+    ck_assert_int_eq(map(space, PAGE, PAGE), HV_SUCCESS);
+    ck_assert_uint_eq(listener.calls, 1);
+    ck_assert_uint_eq(listener.gpa, PAGE);
+    ck_assert_uint_eq(listener.size, PAGE);
+    ck_assert_uint_eq(listener.count_before, 0);
+    ck_assert_uint_eq(listener.count_after, 1);
+    space_destroy(space);
+}
+END_TEST
+
+START_TEST(what_the_listener_refuses_leaves_the_map_as_it_was)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+
+    ck_assert_int_eq(map(space, 0, 2 * PAGE), HV_SUCCESS);
+    listener.answer = HV_NO_RESOURCES;
+    ck_assert_int_eq(map(space, 4 * PAGE, PAGE), HV_NO_RESOURCES);
+    ck_assert_int_eq(space_unmap(space, 0, PAGE), HV_NO_RESOURCES);
+    ck_assert_int_eq(space_protect(space, 0, PAGE, 0), HV_NO_RESOURCES);
+    ck_assert_uint_eq(region_map_count(space->map), 1);
+    ck_assert_uint_eq(region_map_find(space->map, 0)->size, 2 * PAGE);
+    ck_assert_uint_eq(region_map_find(space->map, 0)->flags, HV_MEMORY_READ);
+    space_destroy(space);
+}
+END_TEST
+
+START_TEST(an_overlap_is_refused_without_a_word_to_the_listener)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+
+    ck_assert_int_eq(map(space, PAGE, 2 * PAGE), HV_SUCCESS);
+    ck_assert_int_eq(map(space, PAGE, 2 * PAGE), HV_ERROR);
+    ck_assert_int_eq(map(space, 2 * PAGE, PAGE), HV_ERROR);
+    ck_assert_int_eq(map(space, 0, 4 * PAGE), HV_ERROR);
+    ck_assert_uint_eq(listener.calls, 1);
+    space_destroy(space);
+}
+END_TEST
+
+START_TEST(unmapping_nothing_succeeds_and_says_nothing)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+
+    ck_assert_int_eq(space_unmap(space, 0, 4 * PAGE), HV_SUCCESS);
+    ck_assert_uint_eq(listener.calls, 0);
+    ck_assert_int_eq(map(space, PAGE, PAGE), HV_SUCCESS);
+    ck_assert_int_eq(space_unmap(space, 0, 4 * PAGE), HV_SUCCESS);
+    ck_assert_uint_eq(region_map_count(space->map), 0);
+    space_destroy(space);
+}
+END_TEST
+
+START_TEST(protecting_over_a_hole_changes_no_page)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+
+    ck_assert_int_eq(map(space, 0, PAGE), HV_SUCCESS);
+    ck_assert_int_eq(map(space, 2 * PAGE, PAGE), HV_SUCCESS);
+    ck_assert_int_eq(space_protect(space, 0, 3 * PAGE, 0), HV_ERROR);
+    ck_assert_uint_eq(region_map_find(space->map, 0)->flags, HV_MEMORY_READ);
+    ck_assert_int_eq(map(space, PAGE, PAGE), HV_SUCCESS);
+    ck_assert_int_eq(space_protect(space, 0, 3 * PAGE, 0), HV_SUCCESS);
+    ck_assert_uint_eq(region_map_find(space->map, 2 * PAGE)->flags, 0);
+    space_destroy(space);
+}
+END_TEST
+
+START_TEST(a_copy_crosses_mappings_and_stops_at_nothing_less_than_all)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+    uint8_t buffer[PAGE];
+
+    ck_assert_int_eq(map(space, 0, PAGE), HV_SUCCESS);
+    /* The next guest page is elsewhere in the host. */
+    struct region far = {.gpa = PAGE, .size = PAGE, .hva = memory + 5 * PAGE};
+    ck_assert_int_eq(space_map(space, &far), HV_SUCCESS);
+    memory[PAGE - 1] = 1;
+    memory[5 * PAGE] = 2;
+    ck_assert_int_eq(space_copy(space, PAGE - 1, 2, buffer, NULL), HV_SUCCESS);
+    ck_assert_uint_eq(buffer[0], 1);
+    ck_assert_uint_eq(buffer[1], 2);
+    memset(buffer, 9, sizeof(buffer));
+    ck_assert_int_eq(space_copy(space, 2 * PAGE - 1, 2, NULL, buffer), HV_ERROR);
+    ck_assert_uint_eq(memory[6 * PAGE - 1], 0);
+    ck_assert_int_eq(space_copy(space, 2 * PAGE - 1, 1, NULL, buffer), HV_SUCCESS);
+    ck_assert_uint_eq(memory[6 * PAGE - 1], 9);
+    ck_assert_int_eq(space_copy(space, 7 * PAGE, 0, buffer, NULL), HV_SUCCESS);
+    space_destroy(space);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("space");
+    TCase *tcase = tcase_create("space");
+
+    tcase_add_test(tcase, a_listener_hears_of_a_change_before_it_is_published);
+    tcase_add_test(tcase, what_the_listener_refuses_leaves_the_map_as_it_was);
+    tcase_add_test(tcase, an_overlap_is_refused_without_a_word_to_the_listener);
+    tcase_add_test(tcase, unmapping_nothing_succeeds_and_says_nothing);
+    tcase_add_test(tcase, protecting_over_a_hole_changes_no_page);
+    tcase_add_test(tcase, a_copy_crosses_mappings_and_stops_at_nothing_less_than_all);
+    suite_add_tcase(suite, tcase);
+    return unit_test_run(suite);
+}

@@ -1,0 +1,370 @@
+#include "vmm/cli/options.h"
+
+#include "vmm/config/text.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help_text[] =
+    "Quire runs Linux kernels in small virtual machines, with KVM.\n"
+    "\n"
+    "  quire run FILE.toml        run the machine that the file describes\n"
+    "  quire run --kernel bzImage run a kernel without a file\n"
+    "  quire check FILE.toml      say whether the file is right\n"
+    "  quire help [COMMAND]       more about run or check; 'quire help keys': what a file may hold\n"
+    "  quire --version            the version\n"
+    "\n"
+    "While a machine has the terminal, Ctrl-A x leaves it and Ctrl-A ? lists the other keys.\n"
+    "The manual: quire(1) and quire.toml(5).\n";
+
+static const char run_help_text[] =
+    "quire run [FILE.toml] [OPTION...]: run a machine until it powers off\n"
+    "\n"
+    "FILE.toml describes the machine; an option overrides what it says. Without a file, --kernel is needed.\n"
+    "\n"
+    "  -k, --kernel PATH             the kernel: a bzImage or an ELF vmlinux\n"
+    "  -i, --initrd PATH             the initial RAM disk\n"
+    "  -a, --append STRING           the kernel's command line; it replaces the file's\n"
+    "  -m, --memory SIZE             the guest's RAM: 512MiB, 2GiB\n"
+    "  -c, --vcpus N                 the number of vCPUs\n"
+    "      --serial BACKEND[:PATH]   the serial port: stdio, pty[:LINK], file:PATH, unix:PATH or none\n"
+    "  -s, --set KEY=VALUE           any key of the file (quire help keys); may be given again\n"
+    "      --log-level LEVEL         error, warn, info or debug\n"
+    "  -n, --dry-run                 print the machine that would be built, and stop\n"
+    "  -h, --help                    this text\n"
+    "\n"
+    "Relative paths in FILE.toml start at its folder, those in options at the current one.\n"
+    "\n"
+    "Examples:\n"
+    "  quire run configs/stock.toml\n"
+    "  quire run configs/stock.toml --memory 2GiB --vcpus 4\n"
+    "  quire run --kernel bzImage --initrd initrd --append 'console=ttyS0 quiet'\n"
+    "  quire run vm.toml --serial file:boot.log --set machine.on-reset=exit\n"
+    "  quire run vm.toml --set cpu.hide=avx512f,avx512bw --dry-run\n"
+    "\n"
+    "Exit status: 0 the guest powered off, 2 usage or configuration, 3 the guest crashed, 4 the host failed.\n";
+
+static const char check_help_text[] =
+    "quire check FILE.toml: say whether the file is right, without running it\n"
+    "\n"
+    "The first mistake is printed as FILE:LINE:COLUMN, with its remedy. The files that it names are not opened.\n"
+    "\n"
+    "Example:\n"
+    "  quire check vm.toml && quire run vm.toml\n"
+    "\n"
+    "Exit status: 0 the file is right, 2 it is not.\n";
+
+static const char keys_help_text[] =
+    "The keys of a machine's file, and of 'quire run --set SECTION.KEY=VALUE'. Explained in quire.toml(5).\n"
+    "Sizes are strings with KiB, MiB, GiB or TiB. In --set, the names of a list are separated by commas.\n"
+    "\n";
+
+static const char *const commands[] = {"run", "check", "help", NULL};
+
+/* Options without a letter. */
+enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL };
+
+static const struct option run_options[] = {
+    {"kernel", required_argument, NULL, 'k'},
+    {"initrd", required_argument, NULL, 'i'},
+    {"append", required_argument, NULL, 'a'},
+    {"memory", required_argument, NULL, 'm'},
+    {"vcpus", required_argument, NULL, 'c'},
+    {"serial", required_argument, NULL, OPTION_SERIAL},
+    {"set", required_argument, NULL, 's'},
+    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"dry-run", no_argument, NULL, 'n'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static const struct option check_options[] = {
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+/* What an option of run sets in the configuration. */
+struct override_kind {
+    int value;
+    const char *option;
+    const char *key;
+};
+
+static const struct override_kind override_kinds[] = {
+    {'k', "--kernel", "boot.kernel"},
+    {'i', "--initrd", "boot.initrd"},
+    {'a', "--append", "boot.cmdline"},
+    {'m', "--memory", "memory.size"},
+    {'c', "--vcpus", "cpu.count"},
+    {OPTION_LOG_LEVEL, "--log-level", "log.level"},
+    /* These two do not name one key. */
+    {OPTION_SERIAL, "--serial", NULL},
+    {'s', "--set", NULL},
+};
+
+struct override {
+    const struct override_kind *kind;
+    const char *argument;
+};
+
+/* The command line of one command, read but not yet acted on. */
+struct command_line {
+    const char *command;
+    const struct option *options;
+    const char *letters;
+    const char *file;
+    bool help;
+    bool dry_run;
+    /* in the order given, with room for one per argument; owned */
+    struct override *overrides;
+    size_t override_count;
+};
+
+static int out_of_memory(struct error *error)
+{
+    return error_set(error, ERROR_HOST, "out of memory");
+}
+
+static const struct override_kind *override_kind_of(int value)
+{
+    for (size_t i = 0; i < sizeof(override_kinds) / sizeof(override_kinds[0]); i++) {
+        if (override_kinds[i].value == value)
+            return &override_kinds[i];
+    }
+    return NULL;
+}
+
+static const struct option *find_option(const struct option *options, int value)
+{
+    for (; options->name != NULL; options++) {
+        if (options->val == value)
+            return options;
+    }
+    return NULL;
+}
+
+static int fail_unknown_option(const struct command_line *line, const char *word, struct error *error)
+{
+    const char *names[sizeof(run_options) / sizeof(run_options[0])];
+    char shown[CONFIG_TEXT_SIZE];
+    char name[CONFIG_TEXT_SIZE];
+    size_t count = 0;
+
+    (void)config_text_escape(shown, word, strcspn(word, "="));
+    (void)config_text_escape(name, word + strspn(word, "-"), strcspn(word + strspn(word, "-"), "="));
+    for (const struct option *option = line->options; option->name != NULL; option++)
+        names[count++] = option->name;
+    names[count] = NULL;
+    const char *nearest = strlen(name) > 1 ? config_text_nearest(name, names) : NULL;
+    if (nearest != NULL)
+        return error_set(error, ERROR_CONFIG, "%s: unknown option %s; did you mean --%s?", line->command, shown,
+                         nearest);
+    return error_set(error, ERROR_CONFIG, "%s: unknown option %s; 'quire help %s' lists the options", line->command,
+                     shown, line->command);
+}
+
+/* After getopt_long() returned '?': an option that does not exist, or a value where none belongs. */
+static int fail_option(const struct command_line *line, const char *last_word, struct error *error)
+{
+    const struct option *known = optopt != 0 ? find_option(line->options, optopt) : NULL;
+    const char letter[] = {'-', (char)optopt, '\0'};
+
+    if (known != NULL)
+        return error_set(error, ERROR_CONFIG, "%s: --%s takes no value; leave out what follows \"=\"", line->command,
+                         known->name);
+    return fail_unknown_option(line, optopt != 0 ? letter : last_word, error);
+}
+
+static int fail_second_file(const struct command_line *line, const char *word, struct error *error)
+{
+    char shown[CONFIG_TEXT_SIZE];
+
+    return error_set(error, ERROR_CONFIG, "%s: %s is one file too many; name one, and quote values that have spaces",
+                     line->command, config_text_quote(shown, word, strlen(word)));
+}
+
+static int take_option(struct command_line *line, int value, char *argv[], struct error *error)
+{
+    const struct override_kind *kind = override_kind_of(value);
+
+    switch (value) {
+    case '?':
+        return fail_option(line, argv[optind - 1], error);
+    case ':':
+        return error_set(error, ERROR_CONFIG, "%s: --%s needs a value; 'quire help %s' shows examples", line->command,
+                         find_option(line->options, optopt)->name, line->command);
+    case 'h':
+        line->help = true;
+        return 0;
+    case 'n':
+        line->dry_run = true;
+        return 0;
+    default:
+        line->overrides[line->override_count++] = (struct override){kind, optarg};
+        return 0;
+    }
+}
+
+/* argv[0] is the command. */
+static int read_command_line(struct command_line *line, int argc, char *argv[], struct error *error)
+{
+    int value;
+
+    line->overrides = calloc((size_t)argc, sizeof(*line->overrides));
+    if (line->overrides == NULL)
+        return out_of_memory(error);
+    optind = 0;
+    while ((value = getopt_long(argc, argv, line->letters, line->options, NULL)) != -1) {
+        if (take_option(line, value, argv, error) < 0)
+            return -1;
+    }
+    if (argc - optind > 1)
+        return fail_second_file(line, argv[optind + 1], error);
+    line->file = argv[optind];
+    return 0;
+}
+
+/* BACKEND[:PATH]. The file's path belongs to the file's backend, so it goes in any case. */
+static int apply_serial(struct config *config, const char *option, const char *argument, struct error *error)
+{
+    size_t length = strcspn(argument, ":");
+    char *backend = strndup(argument, length);
+
+    if (backend == NULL)
+        return out_of_memory(error);
+    int result = config_set(config, option, "serial.backend", backend, error);
+    free(backend);
+    if (result < 0)
+        return -1;
+    return config_set(config, option, "serial.path", argument + length + (argument[length] == ':'), error);
+}
+
+static int apply_override(struct config *config, const struct override *override, struct error *error)
+{
+    const struct override_kind *kind = override->kind;
+
+    if (kind->value == OPTION_SERIAL)
+        return apply_serial(config, kind->option, override->argument, error);
+    if (kind->key == NULL)
+        return config_assign(config, kind->option, override->argument, error);
+    return config_set(config, kind->option, kind->key, override->argument, error);
+}
+
+static int build_config(const struct command_line *line, struct config *config, struct error *error)
+{
+    if (config_defaults(config, error) < 0)
+        return -1;
+    if (line->file != NULL && config_load(config, line->file, error) < 0)
+        goto fail;
+    for (size_t i = 0; i < line->override_count; i++) {
+        if (apply_override(config, &line->overrides[i], error) < 0)
+            goto fail;
+    }
+    if (line->file == NULL && config->boot.kernel == NULL) {
+        error_set(error, ERROR_CONFIG,
+                  "nothing to run; give a configuration or a kernel, as in 'quire run vm.toml' or 'quire run --kernel "
+                  "bzImage'");
+        goto fail;
+    }
+    if (config_check(config, error) < 0)
+        goto fail;
+    return 0;
+fail:
+    config_free(config);
+    return -1;
+}
+
+static int say(const char *text, FILE *out, struct options *options)
+{
+    fputs(text, out);
+    options->command = OPTIONS_DONE;
+    return 0;
+}
+
+static int parse_run(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    struct command_line line = {.command = "run", .options = run_options, .letters = ":k:i:a:m:c:s:nh"};
+
+    int result = read_command_line(&line, argc, argv, error);
+    if (result == 0 && line.help) {
+        result = say(run_help_text, out, options);
+    } else if (result == 0) {
+        options->command = OPTIONS_RUN;
+        options->dry_run = line.dry_run;
+        result = build_config(&line, &options->config, error);
+    }
+    free(line.overrides);
+    return result;
+}
+
+static int parse_check(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    struct command_line line = {.command = "check", .options = check_options, .letters = ":h"};
+
+    int result = read_command_line(&line, argc, argv, error);
+    if (result == 0 && line.help) {
+        result = say(check_help_text, out, options);
+    } else if (result == 0 && line.file == NULL) {
+        result = error_set(error, ERROR_CONFIG, "check: no file; name one, as in 'quire check vm.toml'");
+    } else if (result == 0) {
+        options->command = OPTIONS_CHECK;
+        result = build_config(&line, &options->config, error);
+    }
+    free(line.overrides);
+    return result;
+}
+
+static int fail_unknown_command(const char *word, struct error *error)
+{
+    char shown[CONFIG_TEXT_SIZE];
+    size_t length = strlen(word);
+    const char *nearest = config_text_nearest(word, commands);
+
+    (void)config_text_quote(shown, word, length);
+    if (length > 5 && strcmp(word + length - 5, ".toml") == 0)
+        return error_set(error, ERROR_CONFIG, "unknown command %s; to run that machine: quire run %s", shown, shown);
+    if (nearest != NULL)
+        return error_set(error, ERROR_CONFIG, "unknown command %s; did you mean %s?", shown, nearest);
+    return error_set(error, ERROR_CONFIG, "unknown command %s; 'quire help' lists the commands", shown);
+}
+
+static int help(const char *topic, FILE *out, struct options *options, struct error *error)
+{
+    if (topic == NULL || strcmp(topic, "help") == 0)
+        return say(help_text, out, options);
+    if (strcmp(topic, "run") == 0)
+        return say(run_help_text, out, options);
+    if (strcmp(topic, "check") == 0)
+        return say(check_help_text, out, options);
+    if (strcmp(topic, "keys") == 0) {
+        (void)say(keys_help_text, out, options);
+        config_print_keys(out);
+        return 0;
+    }
+    return fail_unknown_command(topic, error);
+}
+
+int options_parse(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    *options = (struct options){0};
+    if (argc < 2)
+        return help(NULL, out, options, error);
+
+    const char *command = argv[1];
+    if (strcmp(command, "run") == 0)
+        return parse_run(argc - 1, argv + 1, out, options, error);
+    if (strcmp(command, "check") == 0)
+        return parse_check(argc - 1, argv + 1, out, options, error);
+    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
+        return help(argv[2], out, options, error);
+    if (strcmp(command, "--version") == 0 || strcmp(command, "-V") == 0)
+        return say("quire " QUIRE_VERSION "\n", out, options);
+    return fail_unknown_command(command, error);
+}
+
+void options_free(struct options *options)
+{
+    config_free(&options->config);
+    *options = (struct options){0};
+}

@@ -1,0 +1,41 @@
+/*
+ * The command line of quire.
+ */
+#ifndef VMM_CLI_OPTIONS_H
+#define VMM_CLI_OPTIONS_H
+
+#include "memory/support/error.h"
+#include "vmm/config/config.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+enum options_command {
+    /* Help or the version has been written to out: exit with status 0. */
+    OPTIONS_DONE,
+    /* Run the machine in config; or, with dry_run, print it. */
+    OPTIONS_RUN,
+    /* config is a file's, and good: say so. */
+    OPTIONS_CHECK,
+};
+
+struct options {
+    enum options_command command;
+    bool dry_run;
+    /* For RUN and CHECK: the file's, the command line over it, and config_check() passed. */
+    struct config config;
+};
+
+/*
+ * Reads the command line and the configuration file that it names; nothing else is opened or changed.
+ * out: where help and version go.
+ * Returns 0 with *options filled in, the caller's to options_free(); or -1 with *error: ERROR_CONFIG for wrong usage or
+ * a wrong configuration (exit status 2), ERROR_HOST when out of memory (4); nothing to free then.
+ * argv is reordered as getopt_long(3) does. One thread only: getopt's state is global.
+ */
+int options_parse(int argc, char *argv[], FILE *out, struct options *options, struct error *error);
+
+/* A zeroed struct is fine, and so is a second call. */
+void options_free(struct options *options);
+
+#endif

@@ -1,0 +1,182 @@
+/*
+ * What the user asked for: one machine, from a TOML file and the command line.
+ *
+ * The keys, with types, defaults, ranges and a line of documentation, are one table in schema.c; quire.toml(5)
+ * describes them. All errors here are ERROR_CONFIG (out of memory: ERROR_HOST) and say
+ *     FILE:LINE:COLUMN: section.key: what is wrong; remedy
+ * with the option's name in the place of the position for what came from the command line.
+ *
+ * Threads: one at a time for each struct config; no global state.
+ */
+#ifndef VMM_CONFIG_CONFIG_H
+#define VMM_CONFIG_CONFIG_H
+
+#include "memory/support/error.h"
+#include "memory/support/log.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* A larger file is refused. */
+#define CONFIG_MAX_FILE_SIZE (1u << 20)
+/* Local APIC ids are 8 bits wide for guests without x2APIC; what is left is for I/O APICs and 255, the broadcast. */
+#define CONFIG_MAX_CPU_COUNT 240u
+
+/* In the order of the schema: section by section, as config_print() writes them. */
+enum config_key {
+    CONFIG_MACHINE_NAME,
+    CONFIG_MACHINE_ON_RESET,
+    CONFIG_MACHINE_ON_PANIC,
+    CONFIG_CPU_COUNT,
+    CONFIG_CPU_HIDE,
+    CONFIG_MEMORY_SIZE,
+    CONFIG_BOOT_KERNEL,
+    CONFIG_BOOT_INITRD,
+    CONFIG_BOOT_CMDLINE,
+    CONFIG_BOOT_TABLES,
+    CONFIG_BOOT_ENTRY,
+    CONFIG_SERIAL_BACKEND,
+    CONFIG_SERIAL_PATH,
+    CONFIG_SANDBOX_SECCOMP,
+    CONFIG_LOG_LEVEL,
+    CONFIG_KEY_COUNT,
+};
+
+/* What follows a reset or a panic of the guest. */
+enum config_action { CONFIG_ACTION_EXIT, CONFIG_ACTION_RESTART };
+
+enum config_tables { CONFIG_TABLES_ACPI, CONFIG_TABLES_DEVICE_TREE, CONFIG_TABLES_NONE };
+
+/* How an ELF kernel is entered; AUTO leaves it to the loader. */
+enum config_entry { CONFIG_ENTRY_AUTO, CONFIG_ENTRY_LINUX64, CONFIG_ENTRY_PVH };
+
+enum config_serial_backend {
+    CONFIG_SERIAL_STDIO,
+    /* config.serial.path, if there is one, becomes a symbolic link to the pty. */
+    CONFIG_SERIAL_PTY,
+    CONFIG_SERIAL_FILE,
+    CONFIG_SERIAL_UNIX,
+    CONFIG_SERIAL_NONE,
+};
+
+enum config_seccomp { CONFIG_SECCOMP_KILL, CONFIG_SECCOMP_LOG, CONFIG_SECCOMP_OFF };
+
+/* Counted from 1, columns in characters; line 0: not from a file. */
+struct config_position {
+    unsigned line;
+    unsigned column;
+};
+
+/* A list of names, in the order given, each without blanks; whether they exist is for the reader of the list to say. */
+struct config_names {
+    struct config_name {
+        char *text;
+        struct config_position position;
+    } * items;
+    size_t count;
+};
+
+/* Where a value comes from: a position in config.file, an option ("--memory"), or the schema (neither). */
+struct config_origin {
+    const char *option;
+    struct config_position position;
+};
+
+/* Strings are owned by the struct. Paths are absolute, or NULL where there is none; other strings are never NULL. */
+struct config {
+    struct {
+        char *name;
+        enum config_action on_reset;
+        enum config_action on_panic;
+    } machine;
+    struct {
+        uint32_t count;
+        struct config_names hide;
+    } cpu;
+    struct {
+        /* in bytes: a multiple of 4096, in the range of memory/x86/layout.h */
+        uint64_t size;
+    } memory;
+    struct {
+        char *kernel;
+        char *initrd;
+        char *cmdline;
+        enum config_tables tables;
+        enum config_entry entry;
+    } boot;
+    struct {
+        enum config_serial_backend backend;
+        char *path;
+    } serial;
+    struct {
+        enum config_seccomp seccomp;
+    } sandbox;
+    struct {
+        enum log_level level;
+    } log;
+
+    /* The file's name as it was given, for messages; NULL: no file. */
+    char *file;
+    struct config_origin origins[CONFIG_KEY_COUNT];
+};
+
+/*
+ * The functions below that can fail return 0, or -1 with *error filled in. What they were given in *config stays
+ * valid then, and config_free() is still due.
+ */
+
+/* Initialises *config with the defaults. */
+int config_defaults(struct config *config, struct error *error);
+
+/* Releases what *config owns. A zeroed struct is fine, and so is a second call. */
+void config_free(struct config *config);
+
+/*
+ * Reads a TOML file over what is in *config, which config_defaults() has filled in. Relative paths in it are relative
+ * to its folder. machine.name, where the file does not give it, becomes the file's name without ".toml". Not a regular
+ * file, over CONFIG_MAX_FILE_SIZE, unreadable, malformed, with an unknown key, a value of the wrong type or out of
+ * range: an error, and *config holds none of the file's values. Only the first mistake is reported.
+ */
+int config_load(struct config *config, const char *path, struct error *error);
+
+/*
+ * As config_load(), with the file's length bytes at text given; name stands for its path. text need not end in NUL and
+ * is not kept.
+ */
+int config_parse(struct config *config, const char *name, const char *text, size_t length, struct error *error);
+
+/*
+ * Sets one key, "memory.size", from text: what a TOML string would hold, a number, or names separated by commas.
+ * Paths are relative to the current directory; an empty one takes away what was set.
+ * option: how the user said it ("--memory"), a string constant; it leads the message of an error, now and later.
+ */
+int config_set(struct config *config, const char *option, const char *key, const char *text, struct error *error);
+
+/* As config_set(), with "key=text" in one: --set. */
+int config_assign(struct config *config, const char *option, const char *assignment, struct error *error);
+
+/* What one key alone cannot tell: a kernel is given, and serial.path goes with serial.backend. No I/O. */
+int config_check(const struct config *config, struct error *error);
+
+/*
+ * For whoever finds later that a value cannot be had: fills in "ORIGIN: section.key: " and the sentence as
+ * ERROR_CONFIG, and returns -1.
+ */
+__attribute__((format(printf, 4, 5))) int config_error(const struct config *config, enum config_key key,
+                                                       struct error *error, const char *format, ...);
+
+/* The same for item index of the list CONFIG_CPU_HIDE, with its own position. */
+__attribute__((format(printf, 4, 5))) int config_error_hide(const struct config *config, size_t index,
+                                                            struct error *error, const char *format, ...);
+
+/*
+ * Writes the configuration as TOML; config_parse() makes the same of it. (A name that is not UTF-8, which only the
+ * command line can give, is written as it is.) The caller checks ferror(out).
+ */
+void config_print(const struct config *config, FILE *out);
+
+/* Writes the list of all keys with type, default, range and meaning, for people; lines of at most 100 columns. */
+void config_print_keys(FILE *out);
+
+#endif

@@ -1,0 +1,278 @@
+#include "vmm/config/config.h"
+
+#include "vmm/config/path.h"
+#include "vmm/config/place.h"
+#include "vmm/config/schema.h"
+#include "vmm/config/text.h"
+#include "vmm/config/toml.h"
+#include "vmm/config/value.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a file gives, apart from *config until all of it is known to be good. */
+struct load {
+    const char *name;
+    char *folder;
+    struct error *error;
+    bool given[CONFIG_KEY_COUNT];
+    struct config_value values[CONFIG_KEY_COUNT];
+    struct config_origin origins[CONFIG_KEY_COUNT];
+};
+
+static struct place key_place(const struct load *load, const struct toml_node *node)
+{
+    return (struct place){.file = load->name, .position = {node->key_line, node->key_column}};
+}
+
+/* A name made of keys of the document, fit to be shown. */
+static void shown_name(const struct toml_node *section, const struct toml_node *node, char out[CONFIG_TEXT_SIZE])
+{
+    char full[CONFIG_TEXT_SIZE];
+
+    if (section != NULL)
+        (void)snprintf(full, sizeof(full), "%s.%s", section->key, node->key);
+    else
+        (void)snprintf(full, sizeof(full), "%s", node->key);
+    (void)config_text_escape(out, full, strlen(full));
+}
+
+static int fail_unknown_key(const struct load *load, const struct toml_node *section, const struct toml_node *node)
+{
+    struct place place = key_place(load, node);
+    char shown[CONFIG_TEXT_SIZE];
+
+    shown_name(section, node, shown);
+    return config_place_unknown_key(&place, shown, load->error);
+}
+
+static int fail_unknown_section(const struct load *load, const struct toml_node *node)
+{
+    struct place place = key_place(load, node);
+    char shown[CONFIG_TEXT_SIZE];
+
+    shown_name(NULL, node, shown);
+    const char *nearest = config_schema_nearest_section(shown);
+    if (nearest == NULL)
+        return config_place_error(&place, shown, load->error,
+                                  "unknown section; 'quire help keys' lists those there are");
+    return config_place_error(&place, shown, load->error, "unknown section; did you mean [%s]?", nearest);
+}
+
+static int read_key(struct load *load, const struct toml_node *section, const struct toml_node *node)
+{
+    enum config_key key = config_schema_find(section->key, node->key);
+    struct place place = {.file = load->name};
+
+    if (key == CONFIG_KEY_COUNT || strlen(node->key) != node->key_length)
+        return fail_unknown_key(load, section, node);
+    if (config_value_from_node(key, node, load->folder, &place, &load->values[key], load->error) < 0)
+        return -1;
+    load->given[key] = true;
+    load->origins[key].position = (struct config_position){node->line, node->column};
+    return 0;
+}
+
+static int read_section(struct load *load, const struct toml_node *node)
+{
+    bool known = config_schema_has_section(node->key) && strlen(node->key) == node->key_length;
+
+    if (node->kind == TOML_KIND_TABLE && known) {
+        for (size_t i = 0; i < node->count; i++) {
+            if (read_key(load, node, &node->children[i]) < 0)
+                return -1;
+        }
+        return 0;
+    }
+    if (known) {
+        struct place place = key_place(load, node);
+        return config_place_error(&place, node->key, load->error,
+                                  "is a section, not a key; write [%s] once, and its keys in the lines below",
+                                  node->key);
+    }
+    return node->kind == TOML_KIND_TABLE ? fail_unknown_section(load, node) : fail_unknown_key(load, NULL, node);
+}
+
+/* What helps against the commonest slips, by what toml++ says of them; the first that fits. */
+static const char *toml_remedy(const char *text)
+{
+    static const char *const remedies[][2] = {
+        {"cannot redefine", "; give it only once"},
+        {"not representable", "; give a smaller number"},
+        {"exceeded maximum", "; take some brackets out"},
+        {"unescaped control characters", "; is the closing quote missing?"},
+        {"end-of-file", "; is something not closed?"},
+        {"value: ", "; a string needs quotes"},
+        {"integer: ", "; a string needs quotes"},
+        {"floating-point: ", "; a string needs quotes"},
+        {"boolean: ", "; a string needs quotes"},
+        {"date: ", "; a string needs quotes"},
+        {"time: ", "; a string needs quotes"},
+    };
+
+    for (size_t i = 0; i < sizeof(remedies) / sizeof(remedies[0]); i++) {
+        if (strstr(text, remedies[i][0]) != NULL)
+            return remedies[i][1];
+    }
+    return "";
+}
+
+/* What toml++ found, in the form of our own messages. */
+static int fail_toml(const struct load *load, const struct toml_failure *failure)
+{
+    static const char opening[] = "Error while parsing ";
+    struct place place = {.file = load->name, .position = {failure->line, failure->column}};
+    char shown[CONFIG_TEXT_SIZE];
+    const char *text = failure->text;
+
+    if (failure->out_of_memory)
+        return config_out_of_memory(load->error);
+    if (strncmp(text, opening, strlen(opening)) == 0)
+        text += strlen(opening);
+    return config_place_error(&place, NULL, load->error, "not TOML: %s%s",
+                              config_text_escape(shown, text, strlen(text)), toml_remedy(text));
+}
+
+/* "dir/vm.toml" gives "vm". What is no good as a name leaves the one that there is. */
+static int name_after_file(struct load *load)
+{
+    static const char suffix[] = ".toml";
+    const char *slash = strrchr(load->name, '/');
+    const char *base = slash != NULL ? slash + 1 : load->name;
+    size_t length = strlen(base);
+    const struct schema_key *schema = &config_schema[CONFIG_MACHINE_NAME];
+
+    if (length > strlen(suffix) && strcmp(base + length - strlen(suffix), suffix) == 0)
+        length -= strlen(suffix);
+    if (length < schema->minimum || length > schema->maximum)
+        return 0;
+    char *name = strndup(base, length);
+    if (name == NULL)
+        return config_out_of_memory(load->error);
+    load->values[CONFIG_MACHINE_NAME].string = name;
+    load->given[CONFIG_MACHINE_NAME] = true;
+    return 0;
+}
+
+static int read_document(struct load *load, const char *text, size_t length)
+{
+    struct toml_failure failure;
+    struct toml_node *root = toml_parse(text, length, &failure);
+    int result = 0;
+
+    if (root == NULL)
+        return fail_toml(load, &failure);
+    for (size_t i = 0; i < root->count && result == 0; i++)
+        result = read_section(load, &root->children[i]);
+    toml_free(root);
+    if (result == 0 && !load->given[CONFIG_MACHINE_NAME])
+        result = name_after_file(load);
+    return result;
+}
+
+static void store(struct load *load, struct config *config, char *file)
+{
+    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
+        if (!load->given[i])
+            continue;
+        config_value_store(config, (enum config_key)i, &load->values[i]);
+        config->origins[i] = load->origins[i];
+    }
+    free(config->file);
+    config->file = file;
+}
+
+int config_parse(struct config *config, const char *name, const char *text, size_t length, struct error *error)
+{
+    const struct place place = {.file = name};
+    struct load load = {.name = name, .error = error};
+    int result = -1;
+
+    if (length > CONFIG_MAX_FILE_SIZE)
+        return config_place_error(
+            &place, NULL, error,
+            "larger than 1 MiB; name the TOML file of a machine (a kernel is given with --kernel)");
+
+    char *file = strdup(name);
+    load.folder = config_path_folder(name);
+    if (file == NULL || load.folder == NULL) {
+        config_out_of_memory(error);
+        goto out;
+    }
+    if (read_document(&load, text, length) < 0)
+        goto out;
+    store(&load, config, file);
+    file = NULL;
+    result = 0;
+out:
+    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
+        config_value_free(&load.values[i]);
+    free(load.folder);
+    free(file);
+    return result;
+}
+
+static int read_up_to(int fd, char *buffer, size_t size, size_t *ret_length)
+{
+    size_t length = 0;
+
+    while (length < size) {
+        ssize_t count = read(fd, buffer + length, size - length);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return -1;
+        if (count == 0)
+            break;
+        length += (size_t)count;
+    }
+    *ret_length = length;
+    return 0;
+}
+
+static int load_from(struct config *config, int fd, const char *path, struct error *error)
+{
+    const struct place place = {.file = path};
+    struct stat status;
+
+    if (fstat(fd, &status) < 0)
+        return config_place_error(&place, NULL, error, "cannot be read: %s", strerror(errno));
+    if (!S_ISREG(status.st_mode))
+        return config_place_error(&place, NULL, error, "not a regular file; name the TOML file of a machine");
+    if (status.st_size > (off_t)CONFIG_MAX_FILE_SIZE)
+        return config_parse(config, path, "", CONFIG_MAX_FILE_SIZE + 1, error);
+
+    /* One byte more, to see a file that grows meanwhile. */
+    size_t size = (size_t)status.st_size + 1;
+    size_t length;
+    char *text = malloc(size);
+    if (text == NULL)
+        return config_out_of_memory(error);
+    int result = read_up_to(fd, text, size, &length);
+    if (result < 0)
+        config_place_error(&place, NULL, error, "cannot be read: %s", strerror(errno));
+    else
+        result = config_parse(config, path, text, length, error);
+    free(text);
+    return result;
+}
+
+int config_load(struct config *config, const char *path, struct error *error)
+{
+    const struct place place = {.file = path};
+    /* Not to wait for whoever may open the other end of a FIFO. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0)
+        return config_place_error(&place, NULL, error, "cannot be opened: %s; name the TOML file of a machine",
+                                  strerror(errno));
+    int result = load_from(config, fd, path, error);
+    (void)close(fd);
+    return result;
+}

@@ -1,0 +1,50 @@
+#include "vmm/config/place.h"
+
+#include "vmm/config/schema.h"
+#include "vmm/config/text.h"
+
+#include <stdio.h>
+
+int config_place_verror(const struct place *place, const char *name, struct error *error, const char *format,
+                        va_list args)
+{
+    char text[sizeof(error->text)];
+    char source[CONFIG_TEXT_SIZE + 32] = "";
+    char file[CONFIG_TEXT_SIZE];
+
+    (void)vsnprintf(text, sizeof(text), format, args);
+    if (place->option != NULL)
+        (void)snprintf(source, sizeof(source), "%s: ", place->option);
+    else if (place->file != NULL && place->position.line != 0)
+        (void)snprintf(source, sizeof(source), "%s:%u:%u: ", config_text_escape_tail(file, place->file),
+                       place->position.line, place->position.column);
+    else if (place->file != NULL)
+        (void)snprintf(source, sizeof(source), "%s: ", config_text_escape_tail(file, place->file));
+
+    return error_set(error, ERROR_CONFIG, "%s%s%s%s", source, name != NULL ? name : "", name != NULL ? ": " : "", text);
+}
+
+int config_place_error(const struct place *place, const char *name, struct error *error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)config_place_verror(place, name, error, format, args);
+    va_end(args);
+    return -1;
+}
+
+int config_place_unknown_key(const struct place *place, const char *name, struct error *error)
+{
+    char full[SCHEMA_NAME_SIZE];
+    enum config_key nearest = config_schema_nearest(name);
+
+    if (nearest == CONFIG_KEY_COUNT)
+        return config_place_error(place, name, error, "unknown key; 'quire help keys' lists those there are");
+    return config_place_error(place, name, error, "unknown key; did you mean %s?", config_schema_name(nearest, full));
+}
+
+int config_out_of_memory(struct error *error)
+{
+    return error_set(error, ERROR_HOST, "out of memory");
+}

@@ -1,0 +1,164 @@
+#include "vmm/machine/boot.h"
+
+#include "vmm/machine/guest_ram.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A whole file, read into memory of its own: a mapping of the file would change, or fault, when the file does. */
+struct file_bytes {
+    void *data;
+    size_t size;
+};
+
+static int source_open(const char *path, struct error *error)
+{
+    struct stat status;
+
+    /* O_NONBLOCK: a named pipe must not hold us up before we can say what is wrong with it. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return error_set(error, ERROR_CONFIG, "%s: %s", path, strerror(errno));
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+        return fd;
+    close(fd);
+    return error_set(error, ERROR_CONFIG, "%s: not a regular file; give the image itself", path);
+}
+
+int boot_sources_open(struct boot_sources *sources, const struct config *config, struct error *error)
+{
+    sources->kernel_fd = source_open(config->boot.kernel, error);
+    sources->initrd_fd = -1;
+    if (sources->kernel_fd < 0)
+        return config_error(config, CONFIG_BOOT_KERNEL, error, "%s", strdupa(error->text));
+    if (config->boot.initrd != NULL)
+        sources->initrd_fd = source_open(config->boot.initrd, error);
+    if (config->boot.initrd != NULL && sources->initrd_fd < 0) {
+        boot_sources_close(sources);
+        return config_error(config, CONFIG_BOOT_INITRD, error, "%s", strdupa(error->text));
+    }
+    return 0;
+}
+
+void boot_sources_close(struct boot_sources *sources)
+{
+    if (sources->kernel_fd >= 0)
+        close(sources->kernel_fd);
+    if (sources->initrd_fd >= 0)
+        close(sources->initrd_fd);
+    *sources = (struct boot_sources){.kernel_fd = -1, .initrd_fd = -1};
+}
+
+/* Reads up to size bytes from the file's start; a file that has become shorter gives what it has. -1 with errno. */
+static ssize_t read_all(int fd, uint8_t *data, size_t size)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t got = pread(fd, data + done, size - done, (off_t)done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+static int file_read(int fd, const char *path, struct file_bytes *ret_bytes, struct error *error)
+{
+    struct stat status;
+
+    if (fstat(fd, &status) < 0)
+        return error_set(error, ERROR_CONFIG, "%s: %s", path, strerror(errno));
+    size_t size = (size_t)status.st_size;
+    if (size == 0)
+        return error_set(error, ERROR_CONFIG, "%s: the file is empty", path);
+    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED)
+        return error_set(error, ERROR_HOST, "%s: no memory to read %zu bytes", path, size);
+    ssize_t got = read_all(fd, data, size);
+    if (got < 0) {
+        error_set(error, ERROR_CONFIG, "%s: %s", path, strerror(errno));
+        munmap(data, size);
+        return -1;
+    }
+    /* The mapping keeps its size for munmap(); what lies past the file's end stays zero and is not counted. */
+    *ret_bytes = (struct file_bytes){.data = data, .size = size};
+    if ((size_t)got < size) {
+        munmap(data, size);
+        return error_set(error, ERROR_CONFIG, "%s: the file became shorter while it was read", path);
+    }
+    return 0;
+}
+
+static void file_free(struct file_bytes *bytes)
+{
+    if (bytes->data != NULL)
+        munmap(bytes->data, bytes->size);
+}
+
+static enum firmware_tables tables_of(enum config_tables tables)
+{
+    switch (tables) {
+    case CONFIG_TABLES_DEVICE_TREE:
+        return FIRMWARE_DEVICE_TREE;
+    case CONFIG_TABLES_NONE:
+        return FIRMWARE_NONE;
+    default:
+        return FIRMWARE_ACPI;
+    }
+}
+
+static enum elf_entry elf_entry_of(enum config_entry entry)
+{
+    switch (entry) {
+    case CONFIG_ENTRY_LINUX64:
+        return ELF_ENTRY_LINUX64;
+    case CONFIG_ENTRY_PVH:
+        return ELF_ENTRY_PVH;
+    default:
+        return ELF_ENTRY_AUTO;
+    }
+}
+
+int boot_load(const struct boot_sources *sources, const struct config *config, const struct platform *platform,
+              struct boot_entry *entry, struct error *error)
+{
+    struct file_bytes kernel = {0};
+    struct file_bytes initrd = {0};
+    struct guest_memory memory = guest_ram_loader_view();
+
+    int result = file_read(sources->kernel_fd, config->boot.kernel, &kernel, error);
+    if (result == 0 && sources->initrd_fd >= 0)
+        result = file_read(sources->initrd_fd, config->boot.initrd, &initrd, error);
+    if (result == 0) {
+        struct boot_request request = {
+            .files = {.kernel = kernel.data,
+                      .kernel_size = kernel.size,
+                      .kernel_name = config->boot.kernel,
+                      .initrd = initrd.data,
+                      .initrd_size = initrd.size,
+                      .initrd_name = config->boot.initrd},
+            .cmdline = config->boot.cmdline,
+            .tables = tables_of(config->boot.tables),
+            .elf_entry = elf_entry_of(config->boot.entry),
+        };
+        if (getrandom(request.rng_seed, sizeof(request.rng_seed), 0) == (ssize_t)sizeof(request.rng_seed))
+            result = loader_load(&request, platform, &memory, entry, error);
+        else
+            result = error_set(error, ERROR_HOST, "the host has no random numbers: %s", strerror(errno));
+        explicit_bzero(request.rng_seed, sizeof(request.rng_seed));
+    }
+    file_free(&initrd);
+    file_free(&kernel);
+    return result;
+}

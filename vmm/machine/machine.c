@@ -1,0 +1,584 @@
+#include "vmm/machine/machine.h"
+
+#include "devices/bus.h"
+#include "memory/x86/layout.h"
+#include "vmm/console/serial_host.h"
+#include "vmm/machine/boot.h"
+#include "vmm/machine/guest_ram.h"
+#include "vmm/machine/legacy_devices.h"
+#include "vmm/machine/vcpus.h"
+#include "vmm/machine/x86/cpu_features.h"
+#include "vmm/machine/x86/cpuid.h"
+#include "vmm/machine/x86/irqchip.h"
+#include "vmm/sandbox/sandbox.h"
+
+#include <Hypervisor/hvx.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+static const uint64_t PORT_COUNT = 0x10000;
+static const uint64_t MMIO_END = 1ull << 48;
+
+struct machine {
+    const struct config *config;
+    struct log *log;
+
+    bool has_vm;
+    int vm_fd;
+    int system_fd;
+    struct guest_ram ram;
+    struct irqchip irqchip;
+    struct kvm_cpuid2 *supported_cpuid;
+    const struct cpu_feature **hidden;
+    struct bus *ports;
+    struct bus *mmio;
+    struct event_loop *loop;
+    struct serial_host *serial_host;
+    struct legacy_devices devices;
+    struct boot_sources sources;
+    uint32_t *apic_ids;
+    struct platform platform;
+    struct vcpus *vcpus;
+    int signal_fd;
+    /* Written to when `happened` has been filled in. */
+    int event_fd;
+
+    pthread_mutex_t lock;
+    /* What the loop has to act on; guarded by lock. Only the first of several is kept. */
+    struct machine_outcome happened;
+    /* owner: the main thread, as for all below */
+    struct machine_outcome outcome;
+    bool power_button_pressed;
+};
+
+/* ---- What happens to a running machine ---- */
+
+/* Records an event, parks the vCPUs, and wakes the loop. Any thread. */
+static void machine_notify(struct machine *machine, const struct machine_outcome *outcome)
+{
+    const bool crash =
+        machine_outcome_status(outcome) != EXIT_STATUS_ORDERLY && outcome->event != MACHINE_ENDED_BY_USER;
+    const uint64_t one = 1;
+
+    pthread_mutex_lock(&machine->lock);
+    if (machine->happened.event == MACHINE_NO_EVENT)
+        machine->happened = *outcome;
+    pthread_mutex_unlock(&machine->lock);
+    vcpus_request_park(machine->vcpus, crash);
+    /* It cannot be full: the loop empties it, and a second count says nothing more. */
+    ssize_t written = write(machine->event_fd, &one, sizeof(one));
+    (void)written;
+}
+
+static void on_vcpu_stopped(void *context, const struct machine_outcome *outcome)
+{
+    machine_notify(context, outcome);
+}
+
+/* A device's request; on the thread of the vCPU whose access it was. */
+static void on_system_request(void *context, enum system_request request, uint32_t argument)
+{
+    static const enum machine_event events[] = {
+        [SYSTEM_POWER_OFF] = MACHINE_POWERED_OFF,
+        [SYSTEM_RESET] = MACHINE_RESET,
+        [SYSTEM_GUEST_PANIC] = MACHINE_GUEST_PANIC,
+        [SYSTEM_DEBUG_EXIT] = MACHINE_DEBUG_EXIT,
+    };
+    struct machine *machine = context;
+
+    machine_notify(machine, &(struct machine_outcome){
+                                .event = events[request], .argument = argument, .vcpu = vcpus_current(machine->vcpus)});
+}
+
+static void end_by_user(struct machine *machine, uint32_t signal)
+{
+    machine_notify(machine, &(struct machine_outcome){.event = MACHINE_ENDED_BY_USER, .argument = signal, .vcpu = -1});
+}
+
+static void on_console_command(void *context, enum console_command command)
+{
+    struct machine *machine = context;
+
+    switch (command) {
+    case CONSOLE_LEAVE:
+        end_by_user(machine, 0);
+        break;
+    case CONSOLE_POWER_BUTTON:
+        acpi_pm_power_button(machine->devices.acpi_pm);
+        break;
+    case CONSOLE_RESET:
+        machine_notify(machine, &(struct machine_outcome){.event = MACHINE_RESET, .vcpu = -1});
+        break;
+    }
+}
+
+/* SIGTERM asks the guest to power off, as its power button would; a second one, and other signals, end it. */
+static void on_signal(void *context, uint32_t events)
+{
+    struct machine *machine = context;
+    struct signalfd_siginfo info;
+
+    (void)events;
+    if (read(machine->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+        return;
+    if (info.ssi_signo == SIGTERM && !machine->power_button_pressed) {
+        machine->power_button_pressed = true;
+        log_line(machine->log, LOG_LEVEL_INFO, "quire", "SIGTERM: the power button is pressed; once more ends at once");
+        acpi_pm_power_button(machine->devices.acpi_pm);
+        return;
+    }
+    end_by_user(machine, info.ssi_signo);
+}
+
+static bool restarts(const struct machine *machine, enum machine_event event)
+{
+    const struct config *config = machine->config;
+
+    return (event == MACHINE_RESET && config->machine.on_reset == CONFIG_ACTION_RESTART) ||
+           (event == MACHINE_GUEST_PANIC && config->machine.on_panic == CONFIG_ACTION_RESTART);
+}
+
+/* Everything back to power-on state, and the guest loaded anew. All vCPUs are parked. */
+static int restart(struct machine *machine, struct error *error)
+{
+    struct boot_entry entry;
+
+    legacy_devices_reset(&machine->devices);
+    if (irqchip_reset(&machine->irqchip, error) < 0 || guest_ram_clear(&machine->ram, error) < 0 ||
+        boot_load(&machine->sources, machine->config, &machine->platform, &entry, error) < 0)
+        return -1;
+    vcpus_set_boot(machine->vcpus, &entry);
+    vcpus_resume(machine->vcpus);
+    return 0;
+}
+
+/* An event has been recorded: acts on it once all vCPUs are parked. */
+static void on_event(void *context, uint32_t events)
+{
+    struct machine *machine = context;
+    struct error error;
+    uint64_t count;
+
+    (void)events;
+    if (read(machine->event_fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
+        return;
+    vcpus_wait_parked(machine->vcpus);
+    pthread_mutex_lock(&machine->lock);
+    machine->outcome = machine->happened;
+    machine->happened = (struct machine_outcome){.event = MACHINE_NO_EVENT};
+    pthread_mutex_unlock(&machine->lock);
+    if (machine->outcome.event == MACHINE_NO_EVENT)
+        return;
+    if (!restarts(machine, machine->outcome.event)) {
+        event_loop_stop(machine->loop);
+        return;
+    }
+    char text[sizeof(machine->outcome.text)];
+    machine_outcome_describe(&machine->outcome, text, sizeof(text));
+    log_line(machine->log, LOG_LEVEL_INFO, "quire", "%s; it starts again", text);
+    if (restart(machine, &error) == 0)
+        return;
+    machine->outcome = (struct machine_outcome){.event = MACHINE_HOST_FAILURE, .vcpu = -1};
+    (void)snprintf(machine->outcome.text, sizeof(machine->outcome.text), "the machine cannot start again: %.400s",
+                   error.text);
+    event_loop_stop(machine->loop);
+}
+
+void machine_run(struct machine *machine, struct machine_outcome *outcome)
+{
+    struct error error;
+
+    machine->outcome = (struct machine_outcome){.event = MACHINE_HOST_FAILURE, .vcpu = -1};
+    if (sandbox_enter(SANDBOX_LOOP, "main", &error) < 0) {
+        memcpy(machine->outcome.text, error.text, sizeof(machine->outcome.text));
+    } else {
+        vcpus_resume(machine->vcpus);
+        if (event_loop_run(machine->loop, &error) < 0)
+            memcpy(machine->outcome.text, error.text, sizeof(machine->outcome.text));
+    }
+    vcpus_request_park(machine->vcpus, 0);
+    vcpus_wait_parked(machine->vcpus);
+    *outcome = machine->outcome;
+}
+
+void machine_print_crash(const struct machine *machine, const struct machine_outcome *outcome, FILE *out)
+{
+    const char *newline = atomic_load(&machine->log->raw_terminal) ? "\r\n" : "\n";
+
+    for (unsigned i = 0; i < machine->config->cpu.count; i++) {
+        const struct crash_report *report = vcpus_crash_report(machine->vcpus, i);
+        if (report->valid && (outcome->vcpu < 0 || (unsigned)outcome->vcpu == i))
+            crash_report_print(report, i, newline, out);
+    }
+}
+
+void machine_close_console(struct machine *machine)
+{
+    serial_host_finish(machine->serial_host);
+}
+
+/* ---- The steps that build a machine, in their order ---- */
+
+static int step_vm(struct machine *machine, struct error *error)
+{
+    hv_return_t result = hv_vm_create(HV_VM_DEFAULT);
+
+    switch (result) {
+    case HV_SUCCESS:
+        break;
+    case HV_NO_DEVICE:
+        return error_set(
+            error, ERROR_HOST,
+            "/dev/kvm is not there; load the module kvm_intel or kvm_amd, or switch virtualisation on in the "
+            "firmware, or see tools/quickstart");
+    case HV_DENIED:
+        return error_set(
+            error, ERROR_HOST,
+            "/dev/kvm may not be opened by this user; join its group, usually with \"sudo adduser $USER kvm\", "
+            "and log in again");
+    case HV_UNSUPPORTED:
+        return error_set(error, ERROR_HOST, "this host's KVM is too old; Linux 5.10 or later has what is needed");
+    default:
+        return error_set(error, ERROR_HOST, "KVM gave no virtual machine (error 0x%x): %s", (unsigned)result,
+                         result == HV_NO_RESOURCES ? "the host is out of memory or descriptors" : strerror(errno));
+    }
+    machine->has_vm = true;
+    if (hvx_vm_kvm_fd(&machine->vm_fd) != HV_SUCCESS || hvx_system_kvm_fd(&machine->system_fd) != HV_SUCCESS)
+        return error_set(error, ERROR_HOST, "KVM gave no virtual machine");
+
+    uint64_t limit;
+    if (hv_capability(HV_CAP_VCPUMAX, &limit) == HV_SUCCESS && machine->config->cpu.count > limit)
+        return config_error(machine->config, CONFIG_CPU_COUNT, error, "this host's KVM has %" PRIu64 " vCPUs at most",
+                            limit);
+    return 0;
+}
+
+static int step_ram(struct machine *machine, struct error *error)
+{
+    return guest_ram_create(&machine->ram, machine->config->memory.size, error);
+}
+
+static int step_irqchip(struct machine *machine, struct error *error)
+{
+    return irqchip_create(&machine->irqchip, machine->vm_fd, error);
+}
+
+static int step_cpuid(struct machine *machine, struct error *error)
+{
+    const struct config_names *hide = &machine->config->cpu.hide;
+
+    machine->hidden = calloc(hide->count + 1, sizeof(*machine->hidden));
+    if (machine->hidden == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    for (size_t i = 0; i < hide->count; i++) {
+        machine->hidden[i] = cpu_feature_find(hide->items[i].text);
+        if (machine->hidden[i] == NULL)
+            return config_error_hide(machine->config, i, error, "no such processor feature: %s; did you mean %s?",
+                                     hide->items[i].text, cpu_feature_nearest(hide->items[i].text));
+    }
+    return cpuid_read_supported(machine->system_fd, &machine->supported_cpuid, error);
+}
+
+static int make_cpuid(const struct machine *machine, unsigned index, struct kvm_cpuid2 **ret_table, struct error *error)
+{
+    const struct cpuid_options options = {
+        .cpu_count = machine->config->cpu.count,
+        .has_tsc_deadline = ioctl(machine->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
+        .hide = machine->hidden,
+        .hide_count = machine->config->cpu.hide.count,
+    };
+    return cpuid_build(machine->supported_cpuid, &options, index, ret_table, error);
+}
+
+static int step_platform(struct machine *machine, struct error *error)
+{
+    const uint32_t count = machine->config->cpu.count;
+    struct kvm_cpuid2 *table;
+
+    machine->apic_ids = calloc(count, sizeof(*machine->apic_ids));
+    if (machine->apic_ids == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    for (uint32_t i = 0; i < count; i++)
+        machine->apic_ids[i] = i; /* as in CPUID */
+    if (make_cpuid(machine, 0, &table, error) < 0)
+        return -1;
+    machine->platform = (struct platform){
+        .cpu_count = count,
+        .apic_ids = machine->apic_ids,
+        .ram = machine->ram.layout,
+        .physical_address_bits = cpuid_physical_address_bits(table),
+        .has_1gib_pages = cpuid_has_1gib_pages(table),
+    };
+    free(table);
+
+    const struct layout_range *last = &machine->ram.layout.ranges[machine->ram.layout.count - 1];
+    if (last->gpa + last->size > 1ull << machine->platform.physical_address_bits)
+        return config_error(machine->config, CONFIG_MEMORY_SIZE, error,
+                            "this host's processor addresses 2^%u bytes; make it smaller",
+                            machine->platform.physical_address_bits);
+    return 0;
+}
+
+static int step_loop(struct machine *machine, struct error *error)
+{
+    machine->loop = event_loop_create(error);
+    machine->ports = bus_create("ports", PORT_COUNT);
+    machine->mmio = bus_create("mmio", MMIO_END);
+    if (machine->loop == NULL)
+        return -1;
+    if (machine->ports == NULL || machine->mmio == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    return 0;
+}
+
+static int step_serial_host(struct machine *machine, struct error *error)
+{
+    const struct console_commands commands = {.command = on_console_command, .context = machine};
+
+    machine->serial_host = serial_host_create(machine->config->serial.backend, machine->config->serial.path,
+                                              machine->loop, machine->log, &commands, error);
+    return machine->serial_host == NULL ? -1 : 0;
+}
+
+static int step_devices(struct machine *machine, struct error *error)
+{
+    const struct legacy_environment environment = {
+        .set_level = irqchip_set_level,
+        .irq_context = &machine->irqchip,
+        .serial_backend = serial_host_backend(machine->serial_host),
+        .requests = {.request = on_system_request, .context = machine},
+        .log = machine->log,
+    };
+    if (legacy_devices_create(&machine->devices, &environment, machine->ports, error) < 0)
+        return -1;
+    return serial_host_attach(machine->serial_host, machine->devices.serial, error);
+}
+
+static int step_files(struct machine *machine, struct error *error)
+{
+    return boot_sources_open(&machine->sources, machine->config, error);
+}
+
+static int step_signals(struct machine *machine, struct error *error)
+{
+    sigset_t mask;
+
+    /* Blocked in this thread, and so in the vCPUs' that it makes. */
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &mask, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    machine->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    machine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (machine->signal_fd < 0 || machine->event_fd < 0)
+        return error_set(error, ERROR_HOST, "no descriptor for signals: %s", strerror(errno));
+    if (event_loop_add(machine->loop, machine->signal_fd, EPOLLIN, on_signal, machine, error) < 0)
+        return -1;
+    return event_loop_add(machine->loop, machine->event_fd, EPOLLIN, on_event, machine, error);
+}
+
+static int step_sandbox(struct machine *machine, struct error *error)
+{
+    sandbox_set_fatal_hook(terminal_restore_from_signal);
+    return sandbox_prepare(machine->config->sandbox.seccomp, machine->log, error);
+}
+
+static struct kvm_cpuid2 *on_cpuid(void *context, unsigned index, struct error *error)
+{
+    struct kvm_cpuid2 *table;
+
+    return make_cpuid(context, index, &table, error) < 0 ? NULL : table;
+}
+
+static int on_enter_sandbox(void *context, const char *thread_name, struct error *error)
+{
+    (void)context;
+    return sandbox_enter(SANDBOX_VCPU, thread_name, error);
+}
+
+static int step_vcpus(struct machine *machine, struct error *error)
+{
+    const struct vcpus_environment environment = {
+        .count = machine->config->cpu.count,
+        .ports = machine->ports,
+        .mmio = machine->mmio,
+        .log = machine->log,
+        .cpuid = on_cpuid,
+        .enter_sandbox = on_enter_sandbox,
+        .stopped = on_vcpu_stopped,
+        .context = machine,
+    };
+    return vcpus_create(&environment, &machine->vcpus, error);
+}
+
+static int step_load(struct machine *machine, struct error *error)
+{
+    struct boot_entry entry;
+
+    if (boot_load(&machine->sources, machine->config, &machine->platform, &entry, error) < 0)
+        return -1;
+    log_line(machine->log, LOG_LEVEL_INFO, "quire", "%s: %s, entry at 0x%" PRIx64, machine->config->machine.name,
+             entry.description, entry.rip);
+    vcpus_set_boot(machine->vcpus, &entry);
+    return 0;
+}
+
+/* Cheap things that the user may have got wrong come first, and the sandbox before all that the guest can reach. */
+static int (*const steps[])(struct machine *machine, struct error *error) = {
+    step_files,       step_vm,      step_cpuid,   step_ram,     step_irqchip, step_platform, step_loop,
+    step_serial_host, step_devices, step_signals, step_sandbox, step_vcpus,   step_load,
+};
+
+int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error)
+{
+    struct machine *machine = calloc(1, sizeof(*machine));
+
+    if (machine == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    machine->config = config;
+    machine->log = log;
+    machine->signal_fd = -1;
+    machine->event_fd = -1;
+    machine->sources = (struct boot_sources){.kernel_fd = -1, .initrd_fd = -1};
+    pthread_mutex_init(&machine->lock, NULL);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        if (steps[i](machine, error) < 0) {
+            machine_destroy(machine);
+            return -1;
+        }
+    }
+    *ret_machine = machine;
+    return 0;
+}
+
+static void close_if_open(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void machine_destroy(struct machine *machine)
+{
+    if (machine == NULL)
+        return;
+    vcpus_destroy(machine->vcpus);
+    serial_host_destroy(machine->serial_host);
+    legacy_devices_destroy(&machine->devices);
+    event_loop_destroy(machine->loop);
+    bus_destroy(machine->mmio);
+    bus_destroy(machine->ports);
+    close_if_open(machine->signal_fd);
+    close_if_open(machine->event_fd);
+    boot_sources_close(&machine->sources);
+    free(machine->apic_ids);
+    free(machine->supported_cpuid);
+    free(machine->hidden);
+    guest_ram_destroy(&machine->ram);
+    if (machine->has_vm)
+        hv_vm_destroy();
+    sandbox_release();
+    pthread_mutex_destroy(&machine->lock);
+    free(machine);
+}
+
+/* ---- The plan ---- */
+
+static void ignore_level(void *context, uint32_t gsi, int level)
+{
+    (void)context;
+    (void)gsi;
+    (void)level;
+}
+
+static void ignore_request(void *context, enum system_request request, uint32_t argument)
+{
+    (void)context;
+    (void)request;
+    (void)argument;
+}
+
+static size_t accept_output(void *context, const uint8_t *bytes, size_t size)
+{
+    (void)context;
+    (void)bytes;
+    return size;
+}
+
+static void print_range(FILE *out, uint64_t start, uint64_t size, const char *what)
+{
+    fprintf(out, "#   0x%012" PRIx64 " - 0x%012" PRIx64 "  %s\n", start, start + size - 1, what);
+}
+
+static void print_memory_map(const struct config *config, FILE *out)
+{
+    struct ram_layout layout;
+    char text[64];
+
+    ram_layout_compute(config->memory.size, &layout);
+    fprintf(out, "# Guest-physical memory:\n");
+    for (size_t i = 0; i < layout.count; i++) {
+        (void)snprintf(text, sizeof(text), "RAM, %" PRIu64 " KiB", layout.ranges[i].size >> 10);
+        print_range(out, layout.ranges[i].gpa, layout.ranges[i].size, text);
+        if (i == 0)
+            print_range(out, LAYOUT_ROM_GPA, LAYOUT_ROM_SIZE, "ROM: firmware tables");
+    }
+    fprintf(out, "# Devices in memory:\n");
+    print_range(out, LAYOUT_IOAPIC_GPA, 0x1000, "I/O APIC (KVM)");
+    print_range(out, LAYOUT_LAPIC_GPA, 0x1000, "local APICs (KVM)");
+    print_range(out, LAYOUT_KVM_IDENTITY_MAP_GPA, 0x1000, "kept by KVM: identity map");
+    print_range(out, LAYOUT_KVM_TSS_GPA, 0x3000, "kept by KVM: task state segment");
+}
+
+static void print_ports(const struct bus *ports, FILE *out)
+{
+    uint64_t base, size;
+    const char *name;
+    const size_t count = bus_list(ports, SIZE_MAX, NULL, NULL, NULL);
+
+    fprintf(out, "# I/O ports:\n");
+    for (size_t i = 0; i < count; i++) {
+        bus_list(ports, i, &base, &size, &name);
+        fprintf(out, "#   0x%04" PRIx64 " - 0x%04" PRIx64 "  %s\n", base, base + size - 1, name);
+    }
+}
+
+int machine_print_plan(const struct config *config, FILE *out, struct error *error)
+{
+    struct log log = {.level = LOG_LEVEL_ERROR, .fd = STDERR_FILENO};
+    const struct legacy_environment environment = {
+        .set_level = ignore_level,
+        .serial_backend = {.write = accept_output},
+        .requests = {.request = ignore_request},
+        .log = &log,
+    };
+    struct legacy_devices devices;
+    struct bus *ports = bus_create("ports", PORT_COUNT);
+
+    if (ports == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    if (legacy_devices_create(&devices, &environment, ports, error) < 0) {
+        bus_destroy(ports);
+        return -1;
+    }
+    config_print(config, out);
+    fprintf(out, "\n");
+    print_memory_map(config, out);
+    print_ports(ports, out);
+    legacy_devices_destroy(&devices);
+    bus_destroy(ports);
+    return 0;
+}

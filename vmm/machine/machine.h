@@ -1,0 +1,41 @@
+/*
+ * A machine: everything that a configuration describes, built, run until it ends, taken apart.
+ */
+#ifndef VMM_MACHINE_MACHINE_H
+#define VMM_MACHINE_MACHINE_H
+
+#include "memory/support/error.h"
+#include "memory/support/log.h"
+#include "vmm/config/config.h"
+#include "vmm/console/terminal.h"
+#include "vmm/machine/event_loop.h"
+#include "vmm/machine/outcome.h"
+
+#include <stdio.h>
+
+struct machine;
+
+/*
+ * Builds the machine, in the order of the steps in machine.c; guest memory is loaded and all vCPUs wait. config passed
+ * config_check(). config and log must outlive it. From here on the process has no capabilities, and its main thread
+ * must not need any.
+ * 0, or -1 with *error and nothing left behind. One machine at a time; for the main thread.
+ */
+int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error);
+
+/* Runs it until it ends; restarts happen inside. The calling thread serves the event loop, in its sandbox. */
+void machine_run(struct machine *machine, struct machine_outcome *outcome);
+
+/* After machine_run(): the guest's last output is written, and the terminal given back. */
+void machine_close_console(struct machine *machine);
+
+/* Writes what a crash left to be seen: the vCPU that crashed, or where all were. After machine_run(). */
+void machine_print_crash(const struct machine *machine, const struct machine_outcome *outcome, FILE *out);
+
+/* Takes NULL. */
+void machine_destroy(struct machine *machine);
+
+/* Writes the machine that a configuration would give, with its memory map; no KVM is needed. */
+int machine_print_plan(const struct config *config, FILE *out, struct error *error);
+
+#endif

@@ -1,0 +1,421 @@
+#include "vmm/machine/vcpus.h"
+
+#include "vmm/machine/x86/vcpu_state.h"
+
+#include <Hypervisor/hvx.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+enum command { COMMAND_PARK, COMMAND_RUN, COMMAND_QUIT };
+
+struct vcpu_thread {
+    struct vcpus *group;
+    unsigned index;
+    char name[16];
+    pthread_t thread;
+    /* Set by the thread while it starts, then constant. */
+    hv_vcpuid_t id;
+    int fd;
+    struct vcpu_state *power_on;
+    /* owner: the thread */
+    bool sandboxed;
+    /* Guarded by group->lock. */
+    unsigned boot_generation;
+    struct crash_report report;
+};
+
+struct vcpus {
+    struct vcpus_environment environment;
+
+    pthread_mutex_t lock;
+    /* The command has changed, or a thread has parked. */
+    pthread_cond_t changed;
+    /* Written with the lock held; also read without, after each exit. */
+    _Atomic(enum command) command;
+    /* Guarded by lock, as all below. */
+    bool capture;
+    unsigned parked_count;
+    struct boot_entry boot;
+    unsigned boot_generation;
+    /* Whether the thread that is starting has succeeded, and why not. */
+    bool start_failed;
+    struct error start_error;
+
+    unsigned started;
+    struct vcpu_thread threads[];
+};
+
+/* ---- Serving exits, on the vCPU's thread ---- */
+
+static void serve_port(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
+{
+    uint8_t *data = exit->port.data;
+
+    for (uint32_t i = 0; i < exit->port.count; i++, data += exit->port.size) {
+        uint64_t value = 0;
+        if (exit->port.is_write) {
+            memcpy(&value, data, exit->port.size);
+            bus_write(self->group->environment.ports, exit->port.port, exit->port.size, value);
+        } else {
+            value = bus_read(self->group->environment.ports, exit->port.port, exit->port.size);
+            memcpy(data, &value, exit->port.size);
+        }
+    }
+}
+
+/* The bus answers for what no device has: all ones for a read, nothing for a write, as for writes to ROM. */
+static void serve_mmio(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
+{
+    uint64_t value = 0;
+
+    if (exit->memory.access == HV_MEMORY_WRITE) {
+        memcpy(&value, exit->memory.data, exit->memory.length);
+        bus_write(self->group->environment.mmio, exit->memory.gpa, exit->memory.length, value);
+    } else {
+        value = bus_read(self->group->environment.mmio, exit->memory.gpa, exit->memory.length);
+    }
+    hvx_vcpu_complete(self->id, &value);
+}
+
+static void stop(struct vcpu_thread *self, struct machine_outcome *outcome)
+{
+    outcome->vcpu = (int)self->index;
+    self->group->environment.stopped(self->group->environment.context, outcome);
+}
+
+static void stop_for_emulation_failure(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
+{
+    struct machine_outcome outcome = {.event = MACHINE_EMULATION_FAILURE};
+    char bytes[3 * sizeof(exit->emulation.instruction) + 1] = "";
+
+    for (uint32_t i = 0; i < exit->emulation.instruction_size; i++)
+        (void)snprintf(bytes + 3 * i, 4, " %02x", exit->emulation.instruction[i]);
+    (void)snprintf(
+        outcome.text, sizeof(outcome.text),
+        "this host's KVM cannot carry out the instruction%s%s; hide the processor feature that it belongs to "
+        "(cpu.hide), or, if the host emulates KVM in software, run where KVM uses the processor's own "
+        "virtualisation (tools/quickstart finds a way)",
+        bytes[0] != '\0' ? " that begins" : " at RIP", bytes);
+    stop(self, &outcome);
+}
+
+static void stop_for_fetch(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
+{
+    struct machine_outcome outcome = {.event = MACHINE_UNHANDLED_EXIT};
+
+    (void)snprintf(outcome.text, sizeof(outcome.text),
+                   "it jumped to guest-physical 0x%" PRIx64 ", where there is no memory", exit->memory.gpa);
+    stop(self, &outcome);
+}
+
+static void stop_for_unknown(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
+{
+    struct machine_outcome outcome = {.event = MACHINE_UNHANDLED_EXIT};
+
+    if (exit->unknown.error != 0) {
+        outcome.event = MACHINE_HOST_FAILURE;
+        (void)snprintf(outcome.text, sizeof(outcome.text), "KVM cannot run vCPU %u: %s", self->index,
+                       strerror(exit->unknown.error));
+    } else {
+        (void)snprintf(outcome.text, sizeof(outcome.text), "KVM exit %u, hardware reason 0x%" PRIx64, exit->raw_reason,
+                       exit->unknown.hardware_reason);
+    }
+    stop(self, &outcome);
+}
+
+static void serve_exit(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
+{
+    switch (exit->reason) {
+    case HVX_EXIT_PORT:
+        serve_port(self, exit);
+        break;
+    case HVX_EXIT_MEMORY:
+        if (exit->memory.access == HV_MEMORY_EXEC)
+            stop_for_fetch(self, exit);
+        else
+            serve_mmio(self, exit);
+        break;
+    case HVX_EXIT_SHUTDOWN:
+        stop(self, &(struct machine_outcome){.event = MACHINE_TRIPLE_FAULT});
+        break;
+    case HVX_EXIT_EMULATION_FAILURE:
+        stop_for_emulation_failure(self, exit);
+        break;
+    case HVX_EXIT_UNKNOWN:
+        stop_for_unknown(self, exit);
+        break;
+    case HVX_EXIT_NONE:
+    case HVX_EXIT_HALT:
+    case HVX_EXIT_INTERRUPTED:
+    case HVX_EXIT_DEBUG:
+        break;
+    }
+}
+
+static void run_until_commanded(struct vcpu_thread *self)
+{
+    hvx_vcpu_exit_t exit;
+
+    while (atomic_load_explicit(&self->group->command, memory_order_acquire) == COMMAND_RUN) {
+        hv_vcpu_run(self->id);
+        hvx_vcpu_exit(self->id, &exit);
+        serve_exit(self, &exit);
+    }
+}
+
+/* ---- The threads ---- */
+
+static int start_vcpu(struct vcpu_thread *self, struct error *error)
+{
+    const struct vcpus_environment *environment = &self->group->environment;
+    int system_fd;
+
+    hv_return_t result = hv_vcpu_create(&self->id, HV_VCPU_DEFAULT);
+    if (result != HV_SUCCESS)
+        return error_set(error, ERROR_HOST, "KVM gave no vCPU %u (error 0x%x)", self->index, (unsigned)result);
+    if (hvx_vcpu_kvm_fd(self->id, &self->fd) != HV_SUCCESS || hvx_system_kvm_fd(&system_fd) != HV_SUCCESS)
+        return error_set(error, ERROR_HOST, "KVM gave no vCPU %u", self->index);
+
+    struct kvm_cpuid2 *cpuid = environment->cpuid(environment->context, self->index, error);
+    if (cpuid == NULL)
+        return -1;
+    int status = ioctl(self->fd, KVM_SET_CPUID2, cpuid);
+    free(cpuid);
+    if (status < 0)
+        return error_set(error, ERROR_HOST, "KVM refused KVM_SET_CPUID2: %s", strerror(errno));
+    return vcpu_state_capture(system_fd, self->fd, &self->power_on, error);
+}
+
+/*
+ * Lets KVM finish the instruction whose access was served last: until it has, new register values would be overwritten.
+ * An entry that is interrupted before it begins does just that.
+ */
+static void finish_instruction(struct vcpu_thread *self)
+{
+    hvx_vcpu_exit_t exit;
+
+    do {
+        hv_vcpu_interrupt(&self->id, 1);
+        hv_vcpu_run(self->id);
+        hvx_vcpu_exit(self->id, &exit);
+        if (exit.reason == HVX_EXIT_MEMORY)
+            hvx_vcpu_complete(self->id, &(uint64_t){0});
+    } while (exit.reason == HVX_EXIT_MEMORY || exit.reason == HVX_EXIT_PORT);
+}
+
+/* Back to power-on state if a boot has been ordered since the last time. */
+static int prepare_boot(struct vcpu_thread *self, struct error *error)
+{
+    struct boot_entry entry;
+
+    pthread_mutex_lock(&self->group->lock);
+    bool wanted = self->boot_generation != self->group->boot_generation;
+    bool first = self->boot_generation == 0;
+    self->boot_generation = self->group->boot_generation;
+    entry = self->group->boot;
+    pthread_mutex_unlock(&self->group->lock);
+    if (!wanted)
+        return 0;
+    if (!first) {
+        finish_instruction(self);
+        if (vcpu_state_restore(self->fd, self->power_on, error) < 0)
+            return -1;
+    }
+    return self->index == 0 ? vcpu_state_boot(self->fd, &entry, error) : 0;
+}
+
+static int prepare_run(struct vcpu_thread *self, struct error *error)
+{
+    const struct vcpus_environment *environment = &self->group->environment;
+
+    if (prepare_boot(self, error) < 0)
+        return -1;
+    if (!self->sandboxed && environment->enter_sandbox(environment->context, self->name, error) < 0)
+        return -1;
+    self->sandboxed = true;
+    return 0;
+}
+
+/* Parks until told otherwise; gives the new command. */
+static enum command park(struct vcpu_thread *self)
+{
+    struct vcpus *group = self->group;
+
+    pthread_mutex_lock(&group->lock);
+    if (group->capture && self->boot_generation != 0) {
+        /* Not under the lock: it takes the VM's. */
+        pthread_mutex_unlock(&group->lock);
+        struct crash_report report;
+        crash_report_capture(&report, self->id);
+        pthread_mutex_lock(&group->lock);
+        self->report = report;
+    }
+    group->parked_count++;
+    pthread_cond_broadcast(&group->changed);
+    while (group->command == COMMAND_PARK)
+        pthread_cond_wait(&group->changed, &group->lock);
+    enum command command = group->command;
+    group->parked_count--;
+    self->report.valid = false;
+    pthread_mutex_unlock(&group->lock);
+    return command;
+}
+
+static void *vcpu_thread(void *argument)
+{
+    struct vcpu_thread *self = argument;
+    struct error error;
+
+    pthread_setname_np(pthread_self(), self->name);
+    if (start_vcpu(self, &error) < 0) {
+        pthread_mutex_lock(&self->group->lock);
+        self->group->start_failed = true;
+        self->group->start_error = error;
+        pthread_cond_broadcast(&self->group->changed);
+        pthread_mutex_unlock(&self->group->lock);
+    } else {
+        while (park(self) == COMMAND_RUN) {
+            struct machine_outcome outcome = {.event = MACHINE_HOST_FAILURE};
+            if (prepare_run(self, &error) == 0) {
+                run_until_commanded(self);
+                continue;
+            }
+            memcpy(outcome.text, error.text, sizeof(outcome.text));
+            stop(self, &outcome);
+        }
+    }
+    hv_vcpu_destroy(self->id);
+    vcpu_state_free(self->power_on);
+    return NULL;
+}
+
+/* Starts the next thread and waits until its vCPU is there, so that the numbers of the two agree. */
+static int start_thread(struct vcpus *vcpus, struct error *error)
+{
+    struct vcpu_thread *self = &vcpus->threads[vcpus->started];
+    int result = 0;
+
+    self->group = vcpus;
+    self->index = vcpus->started;
+    self->id = UINT32_MAX;
+    (void)snprintf(self->name, sizeof(self->name), "vcpu%u", self->index);
+    int status = pthread_create(&self->thread, NULL, vcpu_thread, self);
+    if (status != 0)
+        return error_set(error, ERROR_HOST, "no thread for vCPU %u: %s", self->index, strerror(status));
+
+    pthread_mutex_lock(&vcpus->lock);
+    vcpus->started++;
+    while (!vcpus->start_failed && vcpus->parked_count < vcpus->started)
+        pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+    if (vcpus->start_failed) {
+        *error = vcpus->start_error;
+        result = -1;
+    }
+    pthread_mutex_unlock(&vcpus->lock);
+    return result;
+}
+
+int vcpus_create(const struct vcpus_environment *environment, struct vcpus **ret_vcpus, struct error *error)
+{
+    struct vcpus *vcpus = calloc(1, sizeof(*vcpus) + environment->count * sizeof(vcpus->threads[0]));
+
+    if (vcpus == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    vcpus->environment = *environment;
+    pthread_mutex_init(&vcpus->lock, NULL);
+    pthread_cond_init(&vcpus->changed, NULL);
+    for (unsigned i = 0; i < environment->count; i++) {
+        if (start_thread(vcpus, error) < 0) {
+            vcpus_destroy(vcpus);
+            return -1;
+        }
+    }
+    *ret_vcpus = vcpus;
+    return 0;
+}
+
+static void set_command(struct vcpus *vcpus, enum command command)
+{
+    pthread_mutex_lock(&vcpus->lock);
+    atomic_store_explicit(&vcpus->command, command, memory_order_release);
+    pthread_cond_broadcast(&vcpus->changed);
+    pthread_mutex_unlock(&vcpus->lock);
+}
+
+/* Gets out of the guest whoever is in it. */
+static void interrupt_all(struct vcpus *vcpus)
+{
+    for (unsigned i = 0; i < vcpus->started; i++)
+        hv_vcpu_interrupt(&vcpus->threads[i].id, 1);
+}
+
+void vcpus_destroy(struct vcpus *vcpus)
+{
+    if (vcpus == NULL)
+        return;
+    set_command(vcpus, COMMAND_QUIT);
+    interrupt_all(vcpus);
+    for (unsigned i = 0; i < vcpus->started; i++)
+        pthread_join(vcpus->threads[i].thread, NULL);
+    pthread_cond_destroy(&vcpus->changed);
+    pthread_mutex_destroy(&vcpus->lock);
+    free(vcpus);
+}
+
+void vcpus_set_boot(struct vcpus *vcpus, const struct boot_entry *entry)
+{
+    pthread_mutex_lock(&vcpus->lock);
+    vcpus->boot = *entry;
+    vcpus->boot_generation++;
+    pthread_mutex_unlock(&vcpus->lock);
+}
+
+void vcpus_resume(struct vcpus *vcpus)
+{
+    pthread_mutex_lock(&vcpus->lock);
+    vcpus->capture = false;
+    pthread_mutex_unlock(&vcpus->lock);
+    set_command(vcpus, COMMAND_RUN);
+}
+
+void vcpus_request_park(struct vcpus *vcpus, int capture)
+{
+    pthread_mutex_lock(&vcpus->lock);
+    bool first = vcpus->command == COMMAND_RUN;
+    if (first)
+        vcpus->capture = capture != 0;
+    pthread_mutex_unlock(&vcpus->lock);
+    if (!first)
+        return;
+    set_command(vcpus, COMMAND_PARK);
+    interrupt_all(vcpus);
+}
+
+void vcpus_wait_parked(struct vcpus *vcpus)
+{
+    pthread_mutex_lock(&vcpus->lock);
+    while (vcpus->parked_count < vcpus->environment.count)
+        pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+    pthread_mutex_unlock(&vcpus->lock);
+}
+
+const struct crash_report *vcpus_crash_report(const struct vcpus *vcpus, unsigned index)
+{
+    return &vcpus->threads[index].report;
+}
+
+int vcpus_current(const struct vcpus *vcpus)
+{
+    for (unsigned i = 0; i < vcpus->started; i++)
+        if (pthread_equal(vcpus->threads[i].thread, pthread_self()))
+            return (int)i;
+    return -1;
+}

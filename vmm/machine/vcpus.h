@@ -1,0 +1,67 @@
+/*
+ * The machine's vCPUs, each with a thread of its own, that run and park together.
+ */
+#ifndef VMM_MACHINE_VCPUS_H
+#define VMM_MACHINE_VCPUS_H
+
+#include "devices/bus.h"
+#include "loader/loader.h"
+#include "memory/support/error.h"
+#include "memory/support/log.h"
+#include "vmm/machine/crash_report.h"
+#include "vmm/machine/outcome.h"
+
+#include <linux/kvm.h>
+
+struct vcpus;
+
+/* What the threads need of the machine around them. Must outlive them. */
+struct vcpus_environment {
+    unsigned count;
+    struct bus *ports;
+    struct bus *mmio;
+    const struct log *log;
+    /* The CPUID table of a vCPU, to be freed with free(); NULL with *error. */
+    struct kvm_cpuid2 *(*cpuid)(void *context, unsigned index, struct error *error);
+    /* Called once on each thread before its vCPU runs for the first time. 0, or -1 with *error. */
+    int (*enter_sandbox)(void *context, const char *thread_name, struct error *error);
+    /* A vCPU cannot go on; called on its thread. The machine then parks them all. */
+    void (*stopped)(void *context, const struct machine_outcome *outcome);
+    void *context;
+};
+
+/*
+ * Makes the threads and their vCPUs, numbered from 0, parked in power-on state. There is a VM with its interrupt
+ * controllers and nobody else makes vCPUs. The functions here are for the machine's main thread, unless they say
+ * otherwise. 0, or -1 with *error and nothing left behind.
+ */
+int vcpus_create(const struct vcpus_environment *environment, struct vcpus **ret_vcpus, struct error *error);
+
+/* Parks, ends and joins all threads. Takes NULL. */
+void vcpus_destroy(struct vcpus *vcpus);
+
+/*
+ * While parked: the next vcpus_resume() starts from power-on state, vCPU 0 at entry, the others waiting to be started
+ * by it.
+ */
+void vcpus_set_boot(struct vcpus *vcpus, const struct boot_entry *entry);
+
+/* Lets them run. */
+void vcpus_resume(struct vcpus *vcpus);
+
+/*
+ * Makes them park, without waiting for it; with capture, each looks at its registers first (crash_report.h). Any
+ * thread; a vCPU's own thread parks as soon as the access that it serves is done. The first call decides about capture.
+ */
+void vcpus_request_park(struct vcpus *vcpus, int capture);
+
+/* Waits until all are parked. vcpus_request_park() has been called. */
+void vcpus_wait_parked(struct vcpus *vcpus);
+
+/* While parked: what a vCPU saw when it parked; not valid if capture was not asked for. */
+const struct crash_report *vcpus_crash_report(const struct vcpus *vcpus, unsigned index);
+
+/* The number of the calling thread's vCPU, or -1. Any thread. */
+int vcpus_current(const struct vcpus *vcpus);
+
+#endif

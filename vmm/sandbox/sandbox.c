@@ -1,0 +1,54 @@
+#include "vmm/sandbox/sandbox.h"
+
+#include "vmm/sandbox/capabilities.h"
+#include "vmm/sandbox/filter.h"
+#include "vmm/sandbox/violation.h"
+
+#include <stdbool.h>
+
+enum { THREAD_KINDS = SANDBOX_LOOP + 1 };
+
+/* Constant once there are threads. */
+static struct {
+    enum config_seccomp mode;
+    struct filter filters[THREAD_KINDS];
+} sandbox = {.mode = CONFIG_SECCOMP_OFF};
+
+static int build_filters(bool log_only, struct error *error)
+{
+    for (unsigned kind = 0; kind < THREAD_KINDS; kind++) {
+        if (filter_build((enum sandbox_thread)kind, log_only, &sandbox.filters[kind], error) < 0) {
+            sandbox_release();
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int sandbox_prepare(enum config_seccomp mode, const struct log *log, struct error *error)
+{
+    if (capabilities_drop(error) < 0)
+        return -1;
+    if (mode == CONFIG_SECCOMP_OFF)
+        return 0;
+    if (violation_handler_install(log, error) < 0 || build_filters(mode == CONFIG_SECCOMP_LOG, error) < 0)
+        return -1;
+    sandbox.mode = mode;
+    return 0;
+}
+
+int sandbox_enter(enum sandbox_thread kind, const char *thread_name, struct error *error)
+{
+    if (sandbox.mode == CONFIG_SECCOMP_OFF)
+        return 0;
+    if (violation_handler_enter(thread_name, error) < 0 || filter_load(&sandbox.filters[kind], error) < 0)
+        return error_prefix(error, "%s", thread_name);
+    return 0;
+}
+
+void sandbox_release(void)
+{
+    for (unsigned kind = 0; kind < THREAD_KINDS; kind++)
+        filter_free(&sandbox.filters[kind]);
+    sandbox.mode = CONFIG_SECCOMP_OFF;
+}

@@ -1,0 +1,293 @@
+/*
+ * Registers of a vCPU by Apple's numbers, floating-point state, and MSRs.
+ */
+#include "vmm/vcpu/vcpu.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* Which of KVM's structures holds a register, and how. */
+enum register_set { SET_NONE, SET_REGS, SET_SREGS, SET_DEBUG, SET_XCR0, SET_LDT_ACCESS, SET_TSS_ACCESS };
+
+struct register_place {
+    enum register_set set;
+    uint16_t offset;
+    uint8_t size;
+};
+
+#define IN(set_, type, field)                                                                                          \
+    {                                                                                                                  \
+        set_, offsetof(struct type, field), sizeof(((struct type *)0)->field)                                          \
+    }
+
+static const struct register_place places[HV_X86_REGISTERS_MAX] = {
+    [HV_X86_RIP] = IN(SET_REGS, kvm_regs, rip),
+    [HV_X86_RFLAGS] = IN(SET_REGS, kvm_regs, rflags),
+    [HV_X86_RAX] = IN(SET_REGS, kvm_regs, rax),
+    [HV_X86_RCX] = IN(SET_REGS, kvm_regs, rcx),
+    [HV_X86_RDX] = IN(SET_REGS, kvm_regs, rdx),
+    [HV_X86_RBX] = IN(SET_REGS, kvm_regs, rbx),
+    [HV_X86_RSI] = IN(SET_REGS, kvm_regs, rsi),
+    [HV_X86_RDI] = IN(SET_REGS, kvm_regs, rdi),
+    [HV_X86_RSP] = IN(SET_REGS, kvm_regs, rsp),
+    [HV_X86_RBP] = IN(SET_REGS, kvm_regs, rbp),
+    [HV_X86_R8] = IN(SET_REGS, kvm_regs, r8),
+    [HV_X86_R9] = IN(SET_REGS, kvm_regs, r9),
+    [HV_X86_R10] = IN(SET_REGS, kvm_regs, r10),
+    [HV_X86_R11] = IN(SET_REGS, kvm_regs, r11),
+    [HV_X86_R12] = IN(SET_REGS, kvm_regs, r12),
+    [HV_X86_R13] = IN(SET_REGS, kvm_regs, r13),
+    [HV_X86_R14] = IN(SET_REGS, kvm_regs, r14),
+    [HV_X86_R15] = IN(SET_REGS, kvm_regs, r15),
+    [HV_X86_CS] = IN(SET_SREGS, kvm_sregs, cs.selector),
+    [HV_X86_SS] = IN(SET_SREGS, kvm_sregs, ss.selector),
+    [HV_X86_DS] = IN(SET_SREGS, kvm_sregs, ds.selector),
+    [HV_X86_ES] = IN(SET_SREGS, kvm_sregs, es.selector),
+    [HV_X86_FS] = IN(SET_SREGS, kvm_sregs, fs.selector),
+    [HV_X86_GS] = IN(SET_SREGS, kvm_sregs, gs.selector),
+    [HV_X86_IDT_BASE] = IN(SET_SREGS, kvm_sregs, idt.base),
+    [HV_X86_IDT_LIMIT] = IN(SET_SREGS, kvm_sregs, idt.limit),
+    [HV_X86_GDT_BASE] = IN(SET_SREGS, kvm_sregs, gdt.base),
+    [HV_X86_GDT_LIMIT] = IN(SET_SREGS, kvm_sregs, gdt.limit),
+    [HV_X86_LDTR] = IN(SET_SREGS, kvm_sregs, ldt.selector),
+    [HV_X86_LDT_BASE] = IN(SET_SREGS, kvm_sregs, ldt.base),
+    [HV_X86_LDT_LIMIT] = IN(SET_SREGS, kvm_sregs, ldt.limit),
+    [HV_X86_LDT_AR] = {.set = SET_LDT_ACCESS},
+    [HV_X86_TR] = IN(SET_SREGS, kvm_sregs, tr.selector),
+    [HV_X86_TSS_BASE] = IN(SET_SREGS, kvm_sregs, tr.base),
+    [HV_X86_TSS_LIMIT] = IN(SET_SREGS, kvm_sregs, tr.limit),
+    [HV_X86_TSS_AR] = {.set = SET_TSS_ACCESS},
+    [HV_X86_CR0] = IN(SET_SREGS, kvm_sregs, cr0),
+    /* CR1, DR4 and DR5 do not exist in the processor: reading or writing them is refused. */
+    [HV_X86_CR2] = IN(SET_SREGS, kvm_sregs, cr2),
+    [HV_X86_CR3] = IN(SET_SREGS, kvm_sregs, cr3),
+    [HV_X86_CR4] = IN(SET_SREGS, kvm_sregs, cr4),
+    [HV_X86_DR0] = IN(SET_DEBUG, kvm_debugregs, db[0]),
+    [HV_X86_DR1] = IN(SET_DEBUG, kvm_debugregs, db[1]),
+    [HV_X86_DR2] = IN(SET_DEBUG, kvm_debugregs, db[2]),
+    [HV_X86_DR3] = IN(SET_DEBUG, kvm_debugregs, db[3]),
+    [HV_X86_DR6] = IN(SET_DEBUG, kvm_debugregs, dr6),
+    [HV_X86_DR7] = IN(SET_DEBUG, kvm_debugregs, dr7),
+    /* CR8 is the task priority. */
+    [HV_X86_TPR] = IN(SET_SREGS, kvm_sregs, cr8),
+    [HV_X86_XCR0] = {.set = SET_XCR0},
+};
+
+/* Room for any of KVM's register structures. */
+union register_file {
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    struct kvm_debugregs debug;
+    struct kvm_xcrs xcrs;
+};
+
+struct register_ioctls {
+    unsigned long get;
+    unsigned long set;
+};
+
+static struct register_ioctls ioctls_of(enum register_set set)
+{
+    switch (set) {
+    case SET_REGS:
+        return (struct register_ioctls){KVM_GET_REGS, KVM_SET_REGS};
+    case SET_DEBUG:
+        return (struct register_ioctls){KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS};
+    case SET_XCR0:
+        return (struct register_ioctls){KVM_GET_XCRS, KVM_SET_XCRS};
+    default:
+        return (struct register_ioctls){KVM_GET_SREGS, KVM_SET_SREGS};
+    }
+}
+
+/* A segment's access rights as in a VMCS (Intel SDM volume 3, 25.4.1, table 25-2). */
+static uint64_t segment_access(const struct kvm_segment *segment)
+{
+    return (uint64_t)segment->type | (uint64_t)segment->s << 4 | (uint64_t)segment->dpl << 5 |
+           (uint64_t)segment->present << 7 | (uint64_t)segment->avl << 12 | (uint64_t)segment->l << 13 |
+           (uint64_t)segment->db << 14 | (uint64_t)segment->g << 15 | (uint64_t)segment->unusable << 16;
+}
+
+static void segment_set_access(struct kvm_segment *segment, uint64_t access)
+{
+    segment->type = access & 0xf;
+    segment->s = access >> 4 & 1;
+    segment->dpl = access >> 5 & 3;
+    segment->present = access >> 7 & 1;
+    segment->avl = access >> 12 & 1;
+    segment->l = access >> 13 & 1;
+    segment->db = access >> 14 & 1;
+    segment->g = access >> 15 & 1;
+    segment->unusable = access >> 16 & 1;
+}
+
+static uint64_t *xcr0_of(struct kvm_xcrs *xcrs)
+{
+    for (uint32_t i = 0; i < xcrs->nr_xcrs && i < KVM_MAX_XCRS; i++)
+        if (xcrs->xcrs[i].xcr == 0)
+            return (uint64_t *)&xcrs->xcrs[i].value;
+    return NULL;
+}
+
+static hv_return_t file_get(union register_file *file, const struct register_place *place, uint64_t *value)
+{
+    uint64_t *xcr0;
+
+    switch (place->set) {
+    case SET_LDT_ACCESS:
+        *value = segment_access(&file->sregs.ldt);
+        return HV_SUCCESS;
+    case SET_TSS_ACCESS:
+        *value = segment_access(&file->sregs.tr);
+        return HV_SUCCESS;
+    case SET_XCR0:
+        xcr0 = xcr0_of(&file->xcrs);
+        if (xcr0 == NULL)
+            return HV_UNSUPPORTED;
+        *value = *xcr0;
+        return HV_SUCCESS;
+    default:
+        *value = 0;
+        memcpy(value, (const uint8_t *)file + place->offset, place->size);
+        return HV_SUCCESS;
+    }
+}
+
+static hv_return_t file_set(union register_file *file, const struct register_place *place, uint64_t value)
+{
+    uint64_t *xcr0;
+
+    switch (place->set) {
+    case SET_LDT_ACCESS:
+        segment_set_access(&file->sregs.ldt, value);
+        return HV_SUCCESS;
+    case SET_TSS_ACCESS:
+        segment_set_access(&file->sregs.tr, value);
+        return HV_SUCCESS;
+    case SET_XCR0:
+        xcr0 = xcr0_of(&file->xcrs);
+        if (xcr0 == NULL)
+            return HV_UNSUPPORTED;
+        *xcr0 = value;
+        return HV_SUCCESS;
+    default:
+        if (place->size < sizeof(value) && value >> (8 * place->size) != 0)
+            return HV_BAD_ARGUMENT;
+        memcpy((uint8_t *)file + place->offset, &value, place->size);
+        return HV_SUCCESS;
+    }
+}
+
+/* HV_SUCCESS with *ret_vcpu and *ret_place, and the registers around it in *file. */
+static hv_return_t file_read(hv_vcpuid_t id, hv_x86_reg_t reg, struct vcpu **ret_vcpu,
+                             const struct register_place **ret_place, union register_file *file)
+{
+    hv_return_t result;
+
+    *ret_vcpu = vcpu_owned(id, &result);
+    if (*ret_vcpu == NULL)
+        return result;
+    if ((unsigned)reg >= HV_X86_REGISTERS_MAX || places[reg].set == SET_NONE)
+        return HV_BAD_ARGUMENT;
+    *ret_place = &places[reg];
+    return ioctl((*ret_vcpu)->fd, ioctls_of(places[reg].set).get, file) < 0 ? HV_ERROR : HV_SUCCESS;
+}
+
+hv_return_t hv_vcpu_read_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t *value)
+{
+    struct vcpu *vcpu;
+    const struct register_place *place;
+    union register_file file;
+    hv_return_t result = file_read(id, reg, &vcpu, &place, &file);
+
+    if (result != HV_SUCCESS)
+        return result;
+    return value == NULL ? HV_BAD_ARGUMENT : file_get(&file, place, value);
+}
+
+hv_return_t hv_vcpu_write_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t value)
+{
+    struct vcpu *vcpu;
+    const struct register_place *place;
+    union register_file file;
+    hv_return_t result = file_read(id, reg, &vcpu, &place, &file);
+
+    if (result == HV_SUCCESS)
+        result = file_set(&file, place, value);
+    if (result != HV_SUCCESS)
+        return result;
+    return ioctl(vcpu->fd, ioctls_of(place->set).set, &file) < 0 ? HV_BAD_ARGUMENT : HV_SUCCESS;
+}
+
+hv_return_t hv_vcpu_read_fpstate(hv_vcpuid_t id, void *buffer, size_t size)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+    struct kvm_xsave xsave;
+
+    if (vcpu == NULL)
+        return result;
+    if (buffer == NULL || size == 0 || size > sizeof(xsave.region))
+        return HV_BAD_ARGUMENT;
+    if (ioctl(vcpu->fd, KVM_GET_XSAVE, &xsave) < 0)
+        return HV_ERROR;
+    memcpy(buffer, xsave.region, size);
+    return HV_SUCCESS;
+}
+
+hv_return_t hv_vcpu_write_fpstate(hv_vcpuid_t id, const void *buffer, size_t size)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+    struct kvm_xsave xsave;
+
+    if (vcpu == NULL)
+        return result;
+    if (buffer == NULL || size == 0 || size > sizeof(xsave.region))
+        return HV_BAD_ARGUMENT;
+    if (ioctl(vcpu->fd, KVM_GET_XSAVE, &xsave) < 0)
+        return HV_ERROR;
+    memcpy(xsave.region, buffer, size);
+    return ioctl(vcpu->fd, KVM_SET_XSAVE, &xsave) < 0 ? HV_BAD_ARGUMENT : HV_SUCCESS;
+}
+
+/* One MSR in the layout of KVM_GET_MSRS and KVM_SET_MSRS. */
+struct one_msr {
+    struct kvm_msrs header;
+    struct kvm_msr_entry entry;
+};
+
+hv_return_t hv_vcpu_read_msr(hv_vcpuid_t id, uint32_t msr, uint64_t *value)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+    struct one_msr one = {.header.nmsrs = 1, .entry.index = msr};
+
+    if (vcpu == NULL)
+        return result;
+    if (value == NULL)
+        return HV_BAD_ARGUMENT;
+    /* The result is the number of MSRs read: KVM does not know this one if it is not 1. */
+    if (ioctl(vcpu->fd, KVM_GET_MSRS, &one) != 1)
+        return HV_UNSUPPORTED;
+    *value = one.entry.data;
+    return HV_SUCCESS;
+}
+
+hv_return_t hv_vcpu_write_msr(hv_vcpuid_t id, uint32_t msr, uint64_t value)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+    struct one_msr one = {.header.nmsrs = 1, .entry.index = msr, .entry.data = value};
+
+    if (vcpu == NULL)
+        return result;
+    return ioctl(vcpu->fd, KVM_SET_MSRS, &one) == 1 ? HV_SUCCESS : HV_BAD_ARGUMENT;
+}
+
+hv_return_t hv_vcpu_flush(hv_vcpuid_t id)
+{
+    (void)id;
+    return HV_UNSUPPORTED;
+}
