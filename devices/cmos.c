@@ -237,6 +237,8 @@ struct cmos *cmos_create(time_t (*now)(time_t *))
         return NULL;
     device_init(&cmos->device, &cmos_ops);
     cmos->now = now;
+    /* gmtime_r(3) reads the host's time zone when it is first called, and a sandboxed thread may open no files. */
+    tzset();
     cmos->state.ram[CMOS_STATUS_A] = CMOS_A_DEFAULT;
     cmos->state.ram[CMOS_STATUS_B] = CMOS_B_24_HOURS;
     cmos->state.ram[CMOS_STATUS_D] = CMOS_D_VRT;

@@ -13,7 +13,8 @@ void bare_guest_require_kvm(void)
 {
     hv_return_t result = hv_vm_create(HV_VM_DEFAULT);
 
-    if (result == HV_NO_DEVICE || result == HV_DENIED) {
+    /* tools/check sets this where /dev/kvm is there: then the tests have to run. */
+    if ((result == HV_NO_DEVICE || result == HV_DENIED) && getenv("QUIRE_REQUIRE_KVM") == NULL) {
         printf("skipped: no usable /dev/kvm here (%s)\n",
                result == HV_DENIED ? "it may not be opened" : "there is none");
         exit(STATUS_SKIPPED);
