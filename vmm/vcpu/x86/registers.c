@@ -197,7 +197,7 @@ static hv_return_t file_read(hv_vcpuid_t id, hv_x86_reg_t reg, struct vcpu **ret
 hv_return_t hv_vcpu_read_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t *value)
 {
     struct vcpu *vcpu;
-    const struct register_place *place;
+    const struct register_place *place = NULL;
     union register_file file;
     hv_return_t result = file_read(id, reg, &vcpu, &place, &file);
 
@@ -209,7 +209,7 @@ hv_return_t hv_vcpu_read_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t *va
 hv_return_t hv_vcpu_write_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t value)
 {
     struct vcpu *vcpu;
-    const struct register_place *place;
+    const struct register_place *place = NULL;
     union register_file file;
     hv_return_t result = file_read(id, reg, &vcpu, &place, &file);
 
