@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -1151,6 +1152,16 @@ END_TEST
 
 /* ---- Under the sandbox: a machine in a process of its own, with the peer outside ---- */
 
+/* A child that a failed test leaves behind ends with it. */
+static pid_t fork_child(void)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return child;
+}
+
 /* What the vCPU's thread does; its last act is to stop the loop. */
 static void (*confined_guest)(void);
 static int confined_statuses[2];
@@ -1200,8 +1211,7 @@ static pid_t start_confined(enum config_serial_backend kind, void (*guest)(void)
 
     confined_guest = guest;
     ck_assert_int_eq(pipe(confined_statuses), 0);
-    fflush(NULL);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         if (prepare != NULL)
             prepare();
@@ -1369,7 +1379,7 @@ static void run_shell(void)
 
     use_terminal_of_session();
     signal(SIGTTOU, SIG_IGN);
-    pid_t job = fork();
+    pid_t job = fork_child();
     if (job == 0)
         run_background_job();
     setpgid(job, job);
@@ -1386,8 +1396,7 @@ START_TEST(job_in_the_background_gets_the_terminal_when_it_comes_to_the_foregrou
 
     open_terminal_pair();
     ck_assert_int_eq(pipe(job_result), 0);
-    fflush(NULL);
-    pid_t shell = fork();
+    pid_t shell = fork_child();
     if (shell == 0)
         run_shell();
     while (!terminal_is_raw())

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -233,12 +234,21 @@ END_TEST
 
 /* ---- The end of the process ---- */
 
+/* A child that a failed test leaves behind ends with it. */
+static pid_t fork_child(void)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return child;
+}
+
 static int run_child(void (*body)(void))
 {
     int status;
 
-    fflush(NULL);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         body();
         _exit(77);
@@ -379,9 +389,8 @@ static void lead_session(void)
 
 static pid_t start_child(void (*body)(void))
 {
-    fflush(NULL);
     ck_assert_int_eq(pipe(to_parent), 0);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         body();
         _exit(0);
@@ -466,7 +475,7 @@ static void run_shell(void)
 {
     lead_session();
     signal(SIGTTOU, SIG_IGN);
-    pid_t job = fork();
+    pid_t job = fork_child();
     if (job == 0)
         run_in_background();
     /* Whoever comes first; both mean the same. */
