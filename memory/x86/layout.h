@@ -44,7 +44,7 @@
 #define LAYOUT_PCI_MMCONFIG_SIZE 0x10000000u
 #define LAYOUT_IOAPIC_GPA 0xfec00000u
 #define LAYOUT_LAPIC_GPA 0xfee00000u
-/* KVM keeps one page for an identity map and, after it, three for a TSS (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR). */
+/* What KVM keeps: a page for an identity map, then three for a TSS (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR). */
 #define LAYOUT_KVM_IDENTITY_MAP_GPA 0xfeffc000u
 #define LAYOUT_KVM_TSS_GPA 0xfeffd000u
 #define LAYOUT_RAM_ABOVE_4G_GPA 0x100000000ull

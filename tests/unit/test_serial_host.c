@@ -295,32 +295,43 @@ struct range {
     size_t to;
 };
 
+/* Printed by main(), because standard output is another thing in most cases. */
+static uint64_t seed_of_run;
+
+/* Pieces of any size, with pauses of any length. */
 static void *peer_run_slowly(void *context)
 {
     const struct range *range = context;
-    uint8_t piece[3000];
+    uint64_t seed = seed_of_run;
+    uint8_t piece[6000];
 
     for (size_t at = range->from; at < range->to;) {
-        const size_t size = range->to - at < sizeof(piece) ? range->to - at : sizeof(piece);
+        const size_t wanted = 1 + test_random_below(&seed, sizeof(piece));
+        const size_t size = range->to - at < wanted ? range->to - at : wanted;
         peer_read(piece, size);
         for (size_t i = 0; i < size; i++)
             ck_assert_uint_eq(piece[i], numbered(at + i));
         at += size;
-        usleep(200);
+        usleep(test_random_below(&seed, 400));
     }
     return NULL;
 }
 
-/* More than fits anywhere goes to a peer that is slower than the guest. */
+/* More than fits anywhere, in bursts that end anywhere, goes to a peer that is slower than the guest. */
 static void send_to_slow_peer(void)
 {
     struct range range = {0, MORE_THAN_ANY_BUFFER};
+    uint64_t seed = ~seed_of_run;
     pthread_t reader;
 
     ck_assert_int_eq(pthread_create(&reader, NULL, peer_run_slowly, &range), 0);
-    guest_send_numbered(range.from, range.to);
-    if (range.to % 61 != 0)
-        guest_send_byte('\n');
+    for (size_t at = range.from; at < range.to;) {
+        const size_t wanted = at + 1 + test_random_below(&seed, RING_SIZE / 4);
+        const size_t end = wanted < range.to ? wanted : range.to;
+        guest_send_numbered(at, end);
+        at = end;
+        poll(NULL, 0, (int)test_random_below(&seed, 10));
+    }
     pthread_join(reader, NULL);
 }
 
@@ -1498,6 +1509,8 @@ static void add_sandbox(TCase *tcase)
 int main(void)
 {
     Suite *suite = suite_create("serial_host");
+
+    seed_of_run = test_random_seed();
 
     add_stdio(new_case(suite, "stdio"));
     add_terminal(new_case(suite, "terminal"));

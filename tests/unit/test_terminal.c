@@ -450,7 +450,8 @@ START_TEST(stop_that_nobody_can_catch_ends_raw_too)
 }
 END_TEST
 
-static int release_background[2];
+static int to_job[2];
+static int to_shell[2];
 
 /* In the background: nothing is touched, and nothing stops us; then in the foreground. */
 static void run_in_background(void)
@@ -464,7 +465,7 @@ static void run_in_background(void)
     if (read(slave, &byte, 1) != -1 || errno != EIO)
         _exit(83);
     tell_parent('b');
-    if (read(release_background[0], &byte, 1) != 1)
+    if (read(to_job[0], &byte, 1) != 1)
         _exit(84);
     tell_parent(terminal_resume() && is_raw() ? 'f' : '-');
     terminal_close();
@@ -481,7 +482,7 @@ static void run_shell(void)
     /* Whoever comes first; both mean the same. */
     setpgid(job, job);
     char go;
-    if (read(release_background[0], &go, 1) != 1 || tcsetpgrp(slave, job) < 0)
+    if (read(to_shell[0], &go, 1) != 1 || tcsetpgrp(slave, job) < 0)
         _exit(85);
     tell_parent('s');
     int status;
@@ -493,13 +494,13 @@ START_TEST(background_touches_nothing_until_it_comes_to_the_foreground)
 {
     int status;
 
-    ck_assert_int_eq(pipe(release_background), 0);
+    ck_assert_int_eq(pipe(to_job), 0);
+    ck_assert_int_eq(pipe(to_shell), 0);
     pid_t shell = start_child(run_shell);
     ck_assert_int_eq(hear_child(), 'b');
-    ck_assert_int_eq(write(release_background[1], "s", 1), 1);
-    char what = hear_child();
-    ck_assert_int_eq(what, 's');
-    ck_assert_int_eq(write(release_background[1], "j", 1), 1);
+    ck_assert_int_eq(write(to_shell[1], "s", 1), 1);
+    ck_assert_int_eq(hear_child(), 's');
+    ck_assert_int_eq(write(to_job[1], "j", 1), 1);
     ck_assert_int_eq(hear_child(), 'f');
     ck_assert_int_eq(waitpid(shell, &status, 0), shell);
     ck_assert(WIFEXITED(status));

@@ -67,45 +67,57 @@ typedef enum {
     HVX_EXIT_UNKNOWN,
 } hvx_exit_reason_t;
 
+/* HVX_EXIT_MEMORY */
+typedef struct {
+    hv_vm_space_t space;
+    hv_gpaddr_t gpa;
+    /* One of HV_MEMORY_READ, HV_MEMORY_WRITE, HV_MEMORY_EXEC. */
+    hv_memory_flags_t access;
+    /* What the mapping at gpa allows; 0 where there is none. */
+    hv_memory_flags_t allowed;
+    /* Bytes, 1 to 8. */
+    uint32_t length;
+    /* What a write wants to store, in the guest's byte order. */
+    uint8_t data[8];
+} hvx_exit_memory_t;
+
+/* HVX_EXIT_PORT */
+typedef struct {
+    uint16_t port;
+    /* Bytes per item: 1, 2 or 4. */
+    uint8_t size;
+    bool is_write;
+    /* Items; more than one for string instructions. */
+    uint32_t count;
+    /* count * size bytes, valid until the next run: what OUT wrote, or where to put what IN shall read. */
+    void *data;
+} hvx_exit_port_t;
+
+/* HVX_EXIT_EMULATION_FAILURE */
+typedef struct {
+    uint32_t suberror;
+    /* The bytes at RIP that KVM had fetched, 0 to 15 of them. */
+    uint32_t instruction_size;
+    uint8_t instruction[15];
+} hvx_exit_emulation_t;
+
+/* HVX_EXIT_UNKNOWN */
+typedef struct {
+    uint64_t hardware_reason;
+    /* An errno value where KVM_RUN itself failed, 0 otherwise. */
+    int error;
+} hvx_exit_unknown_t;
+
 /* Why a vCPU left the guest. */
 typedef struct {
     hvx_exit_reason_t reason;
     /* KVM_EXIT_* of <linux/kvm.h>, for messages. */
     uint32_t raw_reason;
     union {
-        struct {
-            hv_vm_space_t space;
-            hv_gpaddr_t gpa;
-            /* One of HV_MEMORY_READ, HV_MEMORY_WRITE, HV_MEMORY_EXEC. */
-            hv_memory_flags_t access;
-            /* What the mapping at gpa allows; 0 where there is none. */
-            hv_memory_flags_t allowed;
-            /* Bytes, 1 to 8. */
-            uint32_t length;
-            /* What a write wants to store, in the guest's byte order. */
-            uint8_t data[8];
-        } memory;
-        struct {
-            uint16_t port;
-            /* Bytes per item: 1, 2 or 4. */
-            uint8_t size;
-            bool is_write;
-            /* Items; more than one for string instructions. */
-            uint32_t count;
-            /* count * size bytes, valid until the next run: what OUT wrote, or where to put what IN shall read. */
-            void *data;
-        } port;
-        struct {
-            uint32_t suberror;
-            /* The bytes at RIP that KVM had fetched, 0 to 15 of them. */
-            uint32_t instruction_size;
-            uint8_t instruction[15];
-        } emulation;
-        struct {
-            uint64_t hardware_reason;
-            /* An errno value where KVM_RUN itself failed, 0 otherwise. */
-            int error;
-        } unknown;
+        hvx_exit_memory_t memory;
+        hvx_exit_port_t port;
+        hvx_exit_emulation_t emulation;
+        hvx_exit_unknown_t unknown;
     };
 } hvx_vcpu_exit_t;
 

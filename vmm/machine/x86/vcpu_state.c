@@ -21,7 +21,6 @@ static const uint64_t RFLAGS_AT_ENTRY = X86_EFLAGS_FIXED;
 struct vcpu_state {
     struct kvm_regs regs;
     struct kvm_sregs sregs;
-    struct kvm_xsave xsave;
     struct kvm_xcrs xcrs;
     struct kvm_debugregs debug;
     struct kvm_lapic_state lapic;
@@ -29,6 +28,8 @@ struct vcpu_state {
     struct kvm_vcpu_events events;
     struct kvm_msrs *msrs;
     bool has_xcrs;
+    /* the last: it ends in an array of no fixed size, which KVM_GET_XSAVE leaves alone */
+    struct kvm_xsave xsave;
 };
 
 static int ioctl_failed(struct error *error, const char *request)

@@ -252,26 +252,38 @@ hv_return_t hv_vcpu_write_fpstate(hv_vcpuid_t id, const void *buffer, size_t siz
     return ioctl(vcpu->fd, KVM_SET_XSAVE, &xsave) < 0 ? HV_BAD_ARGUMENT : HV_SUCCESS;
 }
 
-/* One MSR in the layout of KVM_GET_MSRS and KVM_SET_MSRS. */
-struct one_msr {
-    struct kvm_msrs header;
-    struct kvm_msr_entry entry;
+/* One MSR in the layout of KVM_GET_MSRS and KVM_SET_MSRS: a header and one entry behind it. */
+union one_msr {
+    struct kvm_msrs msrs;
+    uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
 };
+
+/* Gets or sets one MSR; whether KVM did, which says how many it has done. */
+static bool access_msr(const struct vcpu *vcpu, unsigned long request, uint32_t msr, uint64_t *value)
+{
+    union one_msr one = {.msrs.nmsrs = 1};
+
+    one.msrs.entries[0].index = msr;
+    one.msrs.entries[0].data = *value;
+    if (ioctl(vcpu->fd, request, &one) != 1)
+        return false;
+    *value = one.msrs.entries[0].data;
+    return true;
+}
 
 hv_return_t hv_vcpu_read_msr(hv_vcpuid_t id, uint32_t msr, uint64_t *value)
 {
     hv_return_t result;
     struct vcpu *vcpu = vcpu_owned(id, &result);
-    struct one_msr one = {.header.nmsrs = 1, .entry.index = msr};
+    uint64_t data = 0;
 
     if (vcpu == NULL)
         return result;
     if (value == NULL)
         return HV_BAD_ARGUMENT;
-    /* The result is the number of MSRs read: KVM does not know this one if it is not 1. */
-    if (ioctl(vcpu->fd, KVM_GET_MSRS, &one) != 1)
+    if (!access_msr(vcpu, KVM_GET_MSRS, msr, &data))
         return HV_UNSUPPORTED;
-    *value = one.entry.data;
+    *value = data;
     return HV_SUCCESS;
 }
 
@@ -279,11 +291,10 @@ hv_return_t hv_vcpu_write_msr(hv_vcpuid_t id, uint32_t msr, uint64_t value)
 {
     hv_return_t result;
     struct vcpu *vcpu = vcpu_owned(id, &result);
-    struct one_msr one = {.header.nmsrs = 1, .entry.index = msr, .entry.data = value};
 
     if (vcpu == NULL)
         return result;
-    return ioctl(vcpu->fd, KVM_SET_MSRS, &one) == 1 ? HV_SUCCESS : HV_BAD_ARGUMENT;
+    return access_msr(vcpu, KVM_SET_MSRS, msr, &value) ? HV_SUCCESS : HV_BAD_ARGUMENT;
 }
 
 hv_return_t hv_vcpu_flush(hv_vcpuid_t id)
