@@ -32,4 +32,8 @@ if(QUIRE_SANITIZE)
 else()
     add_compile_definitions($<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
 endif()
+if(QUIRE_FUZZERS)
+    # Without it the fuzzer sees no way from an input to the code that it reaches.
+    add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 add_link_options(LINKER:-z,relro LINKER:-z,now LINKER:--as-needed)
