@@ -9,19 +9,26 @@
 static int add_piece(struct guest_ram *ram, uint64_t gpa, uint64_t size, hv_memory_flags_t flags, const char *name,
                      struct error *error)
 {
-    void *memory;
+    /*
+     * KVM maps 2 MiB at once only where guest and host addresses have the same offset in them. Allocations of that size
+     * begin at a multiple of it, so the piece begins where its guest address does. Without this a guest takes a fault
+     * for each of its 4 KiB pages.
+     */
+    const uint64_t offset = size < MIB(2) ? 0 : gpa % MIB(2);
+    struct ram_piece piece = {.gpa = gpa, .size = size, .allocated = offset + size};
 
-    if (hv_vm_allocate(&memory, size, HV_ALLOCATE_DEFAULT) != HV_SUCCESS)
+    if (hv_vm_allocate(&piece.memory, piece.allocated, HV_ALLOCATE_DEFAULT) != HV_SUCCESS)
         return error_set(error, ERROR_HOST,
                          "the host cannot promise %llu MiB of memory for the guest; make memory.size smaller",
                          (unsigned long long)(size >> 20));
-    hv_return_t result = hvx_vm_map_space_named(HV_VM_SPACE_DEFAULT, memory, gpa, size, flags, name);
+    hv_return_t result =
+        hvx_vm_map_space_named(HV_VM_SPACE_DEFAULT, (uint8_t *)piece.memory + offset, gpa, size, flags, name);
     if (result != HV_SUCCESS) {
-        hv_vm_deallocate(memory, size);
+        hv_vm_deallocate(piece.memory, piece.allocated);
         return error_set(error, ERROR_HOST, "KVM refused %s at 0x%llx, %llu MiB (error 0x%x)", name,
                          (unsigned long long)gpa, (unsigned long long)(size >> 20), (unsigned)result);
     }
-    ram->pieces[ram->count++] = (struct ram_piece){.gpa = gpa, .size = size, .memory = memory};
+    ram->pieces[ram->count++] = piece;
     return 0;
 }
 
@@ -46,14 +53,14 @@ void guest_ram_destroy(struct guest_ram *ram)
     while (ram->count > 0) {
         struct ram_piece *piece = &ram->pieces[--ram->count];
         hv_vm_unmap(piece->gpa, piece->size);
-        hv_vm_deallocate(piece->memory, piece->size);
+        hv_vm_deallocate(piece->memory, piece->allocated);
     }
 }
 
 int guest_ram_clear(struct guest_ram *ram, struct error *error)
 {
     for (size_t i = 0; i < ram->count; i++)
-        if (madvise(ram->pieces[i].memory, ram->pieces[i].size, MADV_DONTNEED) < 0)
+        if (madvise(ram->pieces[i].memory, ram->pieces[i].allocated, MADV_DONTNEED) < 0)
             return error_set(error, ERROR_HOST, "the guest's memory cannot be cleared: %s", strerror(errno));
     return 0;
 }

@@ -8,11 +8,12 @@
 #include "memory/support/error.h"
 #include "memory/x86/layout.h"
 
-/* One piece of host memory, and where the guest has it. */
+/* A piece of RAM or ROM: where the guest has it, and the allocation that it is the end of. */
 struct ram_piece {
     uint64_t gpa;
     uint64_t size;
     void *memory;
+    uint64_t allocated;
 };
 
 struct guest_ram {

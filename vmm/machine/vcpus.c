@@ -14,6 +14,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+/* A vCPU thread's stack: plenty, and too small for a huge page, which would be 2 MiB of private memory for each. */
+static const size_t STACK_SIZE = 256 << 10;
+
 enum command { COMMAND_PARK, COMMAND_RUN, COMMAND_QUIT };
 
 struct vcpu_thread {
@@ -307,7 +310,11 @@ static int start_thread(struct vcpus *vcpus, struct error *error)
     self->index = vcpus->started;
     self->id = UINT32_MAX;
     (void)snprintf(self->name, sizeof(self->name), "vcpu%u", self->index);
-    int status = pthread_create(&self->thread, NULL, vcpu_thread, self);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    int status = pthread_create(&self->thread, &attributes, vcpu_thread, self);
+    pthread_attr_destroy(&attributes);
     if (status != 0)
         return error_set(error, ERROR_HOST, "no thread for vCPU %u: %s", self->index, strerror(status));
 
