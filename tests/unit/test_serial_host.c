@@ -1365,6 +1365,10 @@ START_TEST(terminal_that_is_stopped_works_in_the_sandbox)
     while (!terminal_is_raw()) {
         ck_assert_msg(waitpid(child, &status, WNOHANG) == 0, "wait status 0x%x", (unsigned)status);
         pause_a_moment();
+#ifdef __SANITIZE_THREAD__
+        /* Its runtime keeps a signal that comes during a handler until the thread's next call, and epoll_wait waits. */
+        ck_assert_int_eq(kill(child, SIGCONT), 0);
+#endif
     }
     peer_type("c");
     end_confined(child);
@@ -1512,6 +1516,10 @@ static void add_sandbox(TCase *tcase)
     tcase_add_test(tcase, socket_works_in_the_sandbox);
     tcase_add_test(tcase, pty_works_in_the_sandbox);
     tcase_add_test(tcase, pipe_whose_reader_leaves_works_in_the_sandbox);
+}
+
+static void add_sandboxed_terminal(TCase *tcase)
+{
     tcase_add_test(tcase, terminal_that_is_stopped_works_in_the_sandbox);
 }
 
@@ -1527,5 +1535,6 @@ int main(void)
     add_unix(new_case(suite, "unix"));
     add_pty(new_case(suite, "pty"));
     add_sandbox(new_case(suite, "sandbox"));
+    add_sandboxed_terminal(new_case(suite, "sandboxed terminal"));
     return unit_test_run(suite);
 }

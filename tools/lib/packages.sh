@@ -20,6 +20,19 @@ need_packages() {
     fi
     echo "installing ${missing[*]}" >&2
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq update >&2
-    apt-get -qq install --no-install-recommends "${missing[@]}" >&2
+    apt_quietly update
+    apt_quietly install --no-install-recommends "${missing[@]}"
+}
+
+# apt_quietly WORD...: apt-get, of which only a failure is told.
+apt_quietly() {
+    local log
+    log=$(mktemp)
+    if ! apt-get -q -y "$@" >"$log" 2>&1; then
+        tail -n 40 "$log" >&2
+        rm -f "$log"
+        echo "apt-get $1 failed; what it said is above" >&2
+        exit 2
+    fi
+    rm -f "$log"
 }
