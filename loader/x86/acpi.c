@@ -244,7 +244,7 @@ struct acpi_area {
 /* Room for size bytes, or NULL once the ROM is full. */
 static void *area_add(struct acpi_area *area, size_t size)
 {
-    if (area->full || LAYOUT_ROM_SIZE - area->used < size) {
+    if (area->full || LAYOUT_TABLES_SIZE - area->used < size) {
         area->full = true;
         return NULL;
     }
@@ -266,7 +266,7 @@ static uint64_t area_begin_table(struct acpi_area *area)
     size_t padding = -area->used % TABLE_ALIGNMENT;
 
     (void)area_add(area, padding);
-    return LAYOUT_ROM_GPA + area->used;
+    return LAYOUT_TABLES_GPA + area->used;
 }
 
 static void checksum_set(void *data, size_t size, uint8_t *checksum)
@@ -297,8 +297,8 @@ static void area_end_table(struct acpi_area *area, uint64_t gpa)
     if (area->full)
         return;
 
-    struct acpi_header *header = (struct acpi_header *)(area->bytes + (gpa - LAYOUT_ROM_GPA));
-    header->length = (uint32_t)(LAYOUT_ROM_GPA + area->used - gpa);
+    struct acpi_header *header = (struct acpi_header *)(area->bytes + (gpa - LAYOUT_TABLES_GPA));
+    header->length = (uint32_t)(LAYOUT_TABLES_GPA + area->used - gpa);
     checksum_set(header, header->length, &header->checksum);
 }
 
@@ -463,7 +463,7 @@ int acpi_write(const struct platform *platform, const struct guest_memory *memor
 {
     void *rom;
 
-    if (write_facs(memory, error) || guest_memory_find(memory, LAYOUT_ROM_GPA, LAYOUT_ROM_SIZE, &rom, error))
+    if (write_facs(memory, error) || guest_memory_find(memory, LAYOUT_TABLES_GPA, LAYOUT_TABLES_SIZE, &rom, error))
         return -1;
     struct acpi_area area = {.bytes = rom};
     /* The root pointer comes first, on 16 bytes, where a kernel without acpi_rsdp_addr looks for it (5.2.5.1). */
@@ -479,8 +479,8 @@ int acpi_write(const struct platform *platform, const struct guest_memory *memor
     if (area.full)
         return error_set(error, ERROR_CONFIG,
                          "the ACPI tables of %u vCPUs do not fit in %u KiB; give the machine fewer vCPUs",
-                         platform->cpu_count, LAYOUT_ROM_SIZE / 1024);
+                         platform->cpu_count, LAYOUT_TABLES_SIZE / 1024);
     fill_rsdp(rsdp, rsdt_gpa, xsdt_gpa);
-    *ret_rsdp_gpa = LAYOUT_ROM_GPA;
+    *ret_rsdp_gpa = LAYOUT_TABLES_GPA;
     return 0;
 }

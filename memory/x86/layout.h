@@ -2,8 +2,8 @@
  * Where things are in a machine's guest-physical memory: every fixed address, and the RAM that a size gives.
  *
  *   0x0000_0000  RAM, boot data at the addresses below
- *   0x000a_0000  nothing (the VGA window and option ROMs of a PC)
- *   0x000e_0000  ROM: ACPI tables, read-only
+ *   0x000a_0000  nothing (the VGA window of a PC)
+ *   0x000c_0000  ROM: read-only, and from 0xe0000 on ACPI tables
  *   0x0010_0000  RAM, to 3 GiB at the most
  *   0xc000_0000  devices
  *   0x1_0000_0000  RAM, what is left of it
@@ -34,8 +34,11 @@
 #define LAYOUT_FACS_GPA 0x9f000u
 #define LAYOUT_LOW_RAM_END_GPA 0xa0000u
 
-#define LAYOUT_ROM_GPA 0xe0000u
-#define LAYOUT_ROM_SIZE 0x20000u
+/* The first half is empty: a kernel looks for option ROMs there, and each read of what is not there would be an exit. */
+#define LAYOUT_ROM_GPA 0xc0000u
+#define LAYOUT_ROM_SIZE 0x40000u
+#define LAYOUT_TABLES_GPA 0xe0000u
+#define LAYOUT_TABLES_SIZE 0x20000u
 #define LAYOUT_HIGH_RAM_GPA 0x100000u
 
 /* The hole below 4 GiB. */

@@ -65,9 +65,9 @@ static void expect_sound(uint64_t gpa, const char *signature)
     uint64_t length = read_value(gpa + 4, 4);
 
     ck_assert_mem_eq(machine.memory_base + gpa, signature, 4);
-    ck_assert_uint_ge(gpa, LAYOUT_ROM_GPA);
+    ck_assert_uint_ge(gpa, LAYOUT_TABLES_GPA);
     ck_assert_uint_ge(length, 36);
-    ck_assert_uint_le(gpa + length, LAYOUT_ROM_GPA + LAYOUT_ROM_SIZE);
+    ck_assert_uint_le(gpa + length, LAYOUT_TABLES_GPA + LAYOUT_TABLES_SIZE);
     ck_assert_uint_eq(byte_sum(gpa, length), 0);
 }
 

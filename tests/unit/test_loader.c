@@ -384,8 +384,8 @@ START_TEST(acpi_tables_are_announced)
 {
     make_bzimage(PAYLOAD_GZIP);
     expect_loaded();
-    ck_assert_uint_eq(params()->acpi_rsdp_addr, LAYOUT_ROM_GPA);
-    ck_assert_mem_eq(machine.memory_base + LAYOUT_ROM_GPA, "RSD PTR ", 8);
+    ck_assert_uint_eq(params()->acpi_rsdp_addr, LAYOUT_TABLES_GPA);
+    ck_assert_mem_eq(machine.memory_base + LAYOUT_TABLES_GPA, "RSD PTR ", 8);
     ck_assert_ptr_null(find_setup_data(SETUP_DTB));
 }
 END_TEST
@@ -402,7 +402,7 @@ START_TEST(a_device_tree_takes_the_place_of_acpi)
     ck_assert_int_eq(fdt_check_full(data->data, data->len), 0);
     ck_assert_int_ge(fdt_path_offset(data->data, "/cpus/cpu@1"), 0);
     ck_assert_uint_eq(params()->acpi_rsdp_addr, 0);
-    ck_assert_uint_eq(machine.memory_base[LAYOUT_ROM_GPA], 0);
+    ck_assert_uint_eq(machine.memory_base[LAYOUT_TABLES_GPA], 0);
 }
 END_TEST
 
@@ -425,7 +425,7 @@ START_TEST(without_tables_nothing_is_announced)
     expect_loaded();
     ck_assert_uint_eq(params()->acpi_rsdp_addr, 0);
     ck_assert_ptr_null(find_setup_data(SETUP_DTB));
-    ck_assert_uint_eq(machine.memory_base[LAYOUT_ROM_GPA], 0);
+    ck_assert_uint_eq(machine.memory_base[LAYOUT_TABLES_GPA], 0);
 }
 END_TEST
 
