@@ -25,20 +25,22 @@ bench_row() {
 # bench_print: the rows, as BENCH_JSON says.
 bench_print() {
     printf '%s\n' "${bench_rows[@]}" | awk -F '\t' -v json="${BENCH_JSON-}" '
+        function value(text) { return text == "" ? "null" : text }
         BEGIN {
-            if (json) print "["
-            else printf "%-44s %10s %10s %-5s %7s  %-14s %s\n", "", "Quire", "peer", "", "ratio", "target", "met"
+            if (json) printf "["
+            else printf "%-42s %8s %8s %-5s %6s  %-13s %s\n", "", "Quire", "peer", "", "ratio", "target", "met"
         }
         {
             ratio = $3 > 0 ? $2 / $3 : 0
             target = $5 " <= " $6
-            met = $2 != "" && $3 != "" && ($5 == "ratio" ? ratio : $2) <= $6
-            if (json)
-                printf "%s  {\"row\": \"%s\", \"ours\": %s, \"peer\": %s, \"unit\": \"%s\", \"ratio\": %.3f, " \
-                    "\"target\": \"%s\", \"met\": %s}", NR > 1 ? ",\n" : "", $1, $2 == "" ? "null" : $2,
-                    $3 == "" ? "null" : $3, $4, ratio, target, met ? "true" : "false"
-            else
-                printf "%-44s %10s %10s %-5s %7.3f  %-14s %s\n", $1, $2, $3, $4, ratio, target, met ? "yes" : "no"
+            met = ($2 != "" && $3 != "" && ($5 == "ratio" ? ratio : $2) <= $6)
+            if (json) {
+                printf "%s\n  {\"row\": \"%s\", \"ours\": %s, \"peer\": %s, ", (NR > 1 ? "," : ""), $1, value($2), value($3)
+                printf "\"unit\": \"%s\", \"ratio\": %.3f, \"target\": \"%s\", ", $4, ratio, target
+                printf "\"met\": %s}", (met ? "true" : "false")
+            } else {
+                printf "%-42s %8s %8s %-5s %6.3f  %-13s %s\n", $1, $2, $3, $4, ratio, target, (met ? "yes" : "no")
+            }
         }
         END { if (json) print "\n]" }'
 }
