@@ -273,12 +273,23 @@ hv_return_t hv_vm_space_destroy(hv_vm_space_t asid)
 
     if (result != HV_SUCCESS)
         return result;
-    if (space->vcpu_references > 0) {
+    if (space->vcpu_references > 0)
         result = HV_BUSY;
-    } else {
-        vm->spaces[asid] = NULL;
-        space_destroy(space);
-    }
+    else
+        vm_remove_space(vm, asid);
+    vm_unlock(vm);
+    return result;
+}
+
+hv_return_t hvx_vm_space_set_strict(hv_vm_space_t asid, bool strict)
+{
+    struct vm *vm;
+    struct space *space;
+    hv_return_t result = lock_space(asid, HV_SUCCESS, &vm, &space);
+
+    if (result != HV_SUCCESS)
+        return result;
+    result = space_set_strict(space, strict);
     vm_unlock(vm);
     return result;
 }
@@ -419,7 +430,7 @@ hv_return_t hvx_vm_kvm_fd(int *fd)
     if (vm == NULL)
         return HV_NO_DEVICE;
     if (fd != NULL)
-        *fd = kvm_slots_vm_fd(vm->slots);
+        *fd = kvm_slots_vm_fd(vm->slots[HV_VM_SPACE_DEFAULT]);
     vm_unlock(vm);
     return fd != NULL ? HV_SUCCESS : HV_BAD_ARGUMENT;
 }

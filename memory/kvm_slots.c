@@ -21,6 +21,10 @@ struct slot {
 struct kvm_slots {
     const struct kvm_system *system;
     int vm_fd;
+    struct gate gate;
+    /* By id; grows. An entry without a run page was never made. */
+    struct kvm_vcpu *vcpus;
+    unsigned vcpu_capacity;
     /* In ascending order of gpa. Capacity is the KVM limit or less, and grows. */
     struct slot *slots;
     size_t count;
@@ -118,6 +122,10 @@ hv_return_t kvm_slots_create(const struct kvm_system *system, struct kvm_slots *
         free(slots);
         return result;
     }
+    /* So that a fetch from where there is no slot is an exit at every privilege level. An older KVM has it not. */
+    struct kvm_enable_cap exit_on_failure = {.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = {1}};
+    (void)ioctl(slots->vm_fd, KVM_ENABLE_CAP, &exit_on_failure);
+    gate_init(&slots->gate);
     *ret_slots = slots;
     return HV_SUCCESS;
 }
@@ -126,15 +134,33 @@ void kvm_slots_destroy(struct kvm_slots *slots)
 {
     if (slots == NULL)
         return;
-    close(slots->vm_fd);
+    for (unsigned i = 0; i < slots->vcpu_capacity; i++)
+        if (slots->vcpus[i].run != NULL)
+            munmap(slots->vcpus[i].run, slots->system->run_size);
+    kvm_slots_abandon(slots);
+    gate_fini(&slots->gate);
+    free(slots->vcpus);
     free(slots->slots);
     free(slots->free_ids);
     free(slots);
 }
 
+void kvm_slots_abandon(struct kvm_slots *slots)
+{
+    for (unsigned i = 0; i < slots->vcpu_capacity; i++)
+        if (slots->vcpus[i].run != NULL)
+            close(slots->vcpus[i].fd);
+    close(slots->vm_fd);
+}
+
 int kvm_slots_vm_fd(const struct kvm_slots *slots)
 {
     return slots->vm_fd;
+}
+
+struct gate *kvm_slots_gate(struct kvm_slots *slots)
+{
+    return &slots->gate;
 }
 
 size_t kvm_slots_count(const struct kvm_slots *slots)
@@ -268,13 +294,14 @@ static struct slot slot_part(const struct slot *slot, uint64_t start, uint64_t e
 }
 
 /* Appends the slots that a map wants inside [gpa, end). */
-static bool list_append_wanted(struct slot_list *list, const struct region_map *map, uint64_t gpa, uint64_t end)
+static bool list_append_wanted(struct slot_list *list, const struct region_map *map, bool is_strict, uint64_t gpa,
+                               uint64_t end)
 {
     while (gpa < end) {
         const struct region *region = region_map_find(map, gpa);
         if (region == NULL || region->gpa >= end)
             break;
-        if (region->flags != 0) {
+        if (space_slot_flags(is_strict, region->flags) != 0) {
             struct slot whole = {
                 .gpa = region->gpa,
                 .size = region->size,
@@ -295,11 +322,29 @@ static bool slot_equals(const struct slot *a, const struct slot *b)
     return a->gpa == b->gpa && a->size == b->size && a->hva == b->hva && a->read_only == b->read_only;
 }
 
-/*
- * Puts `wanted` in the place of `present`, which are slots in KVM now. On failure what was done is undone.
- */
-static hv_return_t slots_replace(struct kvm_slots *slots, const struct slot_list *present,
-                                 const struct slot_list *wanted)
+/* Takes out of both lists what they begin and end with alike: those slots stay as they are. */
+static void list_drop_equal(struct slot_list *present, struct slot_list *wanted)
+{
+    size_t equal = 0;
+
+    while (equal < present->count && equal < wanted->count && slot_equals(&present->slots[equal], &wanted->slots[equal]))
+        equal++;
+    present->count -= equal;
+    wanted->count -= equal;
+    if (equal > 0) {
+        memmove(present->slots, present->slots + equal, present->count * sizeof(struct slot));
+        memmove(wanted->slots, wanted->slots + equal, wanted->count * sizeof(struct slot));
+    }
+    while (present->count > 0 && wanted->count > 0 &&
+           slot_equals(&present->slots[present->count - 1], &wanted->slots[wanted->count - 1])) {
+        present->count--;
+        wanted->count--;
+    }
+}
+
+/* Puts `wanted` in the place of `present`, which are slots in KVM now. On failure what was done is undone. */
+static hv_return_t slots_exchange(struct kvm_slots *slots, const struct slot_list *present,
+                                  const struct slot_list *wanted)
 {
     size_t removed = 0;
     size_t added = 0;
@@ -319,8 +364,24 @@ static hv_return_t slots_replace(struct kvm_slots *slots, const struct slot_list
     return result_of_errno(-error) == HV_ERROR ? HV_NO_RESOURCES : result_of_errno(-error);
 }
 
-hv_return_t kvm_slots_change(void *context, const struct region_map *from, const struct region_map *to, uint64_t gpa,
-                             uint64_t size)
+/*
+ * The same, and no vCPU sees a moment in between: where slots are made again, they are all outside the guest. Slots that
+ * only come or only go need no such thing, as KVM itself lets vCPUs see a slot until it has gone.
+ */
+static hv_return_t slots_replace(struct kvm_slots *slots, const struct slot_list *present,
+                                 const struct slot_list *wanted)
+{
+    const bool hold = present->count > 0 && wanted->count > 0;
+
+    if (hold)
+        gate_hold(&slots->gate);
+    hv_return_t result = slots_exchange(slots, present, wanted);
+    if (hold)
+        gate_release(&slots->gate);
+    return result;
+}
+
+hv_return_t kvm_slots_change(void *context, const struct region_map *to, bool is_strict, uint64_t gpa, uint64_t size)
 {
     struct kvm_slots *slots = context;
     const uint64_t end = gpa + size;
@@ -330,7 +391,6 @@ hv_return_t kvm_slots_change(void *context, const struct region_map *from, const
     size_t first = slot_index(slots, gpa);
     size_t last = first;
 
-    (void)from;
     while (last < slots->count && slots->slots[last].gpa < end)
         if (!list_append(&present, &slots->slots[last++]))
             goto out;
@@ -340,41 +400,55 @@ hv_return_t kvm_slots_change(void *context, const struct region_map *from, const
         if (!list_append(&wanted, &left))
             goto out;
     }
-    if (!list_append_wanted(&wanted, to, gpa, end))
+    if (!list_append_wanted(&wanted, to, is_strict, gpa, end))
         goto out;
     if (present.count > 0) {
         struct slot right = slot_part(&present.slots[present.count - 1], end, UINT64_MAX);
         if (!list_append(&wanted, &right))
             goto out;
     }
-    result = HV_SUCCESS;
-    if (present.count == 1 && wanted.count == 1 && slot_equals(&present.slots[0], &wanted.slots[0]))
-        goto out;
-    result =
-        slots_reserve(slots, wanted.count + present.count) ? slots_replace(slots, &present, &wanted) : HV_NO_RESOURCES;
+    list_drop_equal(&present, &wanted);
+    if (slots_reserve(slots, wanted.count + present.count))
+        result = slots_replace(slots, &present, &wanted);
 out:
     free(present.slots);
     free(wanted.slots);
     return result;
 }
 
-hv_return_t kvm_slots_create_vcpu(const struct kvm_slots *slots, unsigned id, int *ret_fd, void **ret_run)
+static bool vcpus_reserve(struct kvm_slots *slots, unsigned count)
 {
-    int fd = ioctl(slots->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
-    if (fd < 0)
-        return errno == EINVAL ? HV_NO_RESOURCES : result_of_errno(errno);
-    void *run = mmap(NULL, slots->system->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (run == MAP_FAILED) {
-        close(fd);
-        return HV_NO_RESOURCES;
-    }
-    *ret_fd = fd;
-    *ret_run = run;
-    return HV_SUCCESS;
+    if (count <= slots->vcpu_capacity)
+        return true;
+    struct kvm_vcpu *grown = realloc(slots->vcpus, count * sizeof(*grown));
+    if (grown == NULL)
+        return false;
+    memset(grown + slots->vcpu_capacity, 0, (count - slots->vcpu_capacity) * sizeof(*grown));
+    slots->vcpus = grown;
+    slots->vcpu_capacity = count;
+    return true;
 }
 
-void kvm_slots_destroy_vcpu(const struct kvm_slots *slots, int fd, void *run)
+hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, bool *ret_made, struct kvm_vcpu *ret_vcpu)
 {
-    munmap(run, slots->system->run_size);
-    close(fd);
+    if (!vcpus_reserve(slots, id + 1))
+        return HV_NO_RESOURCES;
+
+    struct kvm_vcpu *vcpu = &slots->vcpus[id];
+    const bool made = vcpu->run == NULL;
+    if (made) {
+        int fd = ioctl(slots->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
+        if (fd < 0)
+            return errno == EINVAL ? HV_NO_RESOURCES : result_of_errno(errno);
+        void *run = mmap(NULL, slots->system->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (run == MAP_FAILED) {
+            close(fd);
+            return HV_NO_RESOURCES;
+        }
+        *vcpu = (struct kvm_vcpu){.fd = fd, .run = run};
+    }
+    if (ret_made != NULL)
+        *ret_made = made;
+    *ret_vcpu = *vcpu;
+    return HV_SUCCESS;
 }

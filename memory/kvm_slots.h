@@ -2,11 +2,13 @@
  * The KVM VM of a space, and the memory slots that realise its map. The only part of memory/ that knows KVM.
  *
  * A region that a guest may write is a slot, one that it may only read (or execute, which KVM cannot tell from reading)
- * is a read-only slot, and one that allows nothing is no slot: accesses exit.
+ * is a read-only slot, and one that allows nothing is no slot: accesses exit. In a strict space what may not be executed is
+ * no slot either.
  */
 #ifndef MEMORY_KVM_SLOTS_H
 #define MEMORY_KVM_SLOTS_H
 
+#include "memory/gate.h"
 #include "memory/region_map.h"
 #include "memory/space.h"
 
@@ -32,12 +34,14 @@ struct kvm_slots;
 /* Makes a KVM VM. The system must outlive it. */
 hv_return_t kvm_slots_create(const struct kvm_system *system, struct kvm_slots **ret_slots);
 
-/* Closes the VM: memory is the guest's no more once the last vCPU's descriptor is closed too. Takes NULL. */
+/* Closes the VM and its vCPUs, which nobody uses any more. Takes NULL. */
 void kvm_slots_destroy(struct kvm_slots *slots);
 
 /* The listener for space_listener.change; context is the struct kvm_slots. */
-hv_return_t kvm_slots_change(void *context, const struct region_map *from, const struct region_map *to, uint64_t gpa,
-                             uint64_t size);
+hv_return_t kvm_slots_change(void *context, const struct region_map *to, bool is_strict, uint64_t gpa, uint64_t size);
+
+/* Closes the descriptors of a parent process's VM, and leaves everything else alone. */
+void kvm_slots_abandon(struct kvm_slots *slots);
 
 /* The VM's descriptor; not the caller's to close. */
 int kvm_slots_vm_fd(const struct kvm_slots *slots);
@@ -45,8 +49,20 @@ int kvm_slots_vm_fd(const struct kvm_slots *slots);
 /* Slots in use. */
 size_t kvm_slots_count(const struct kvm_slots *slots);
 
-/* Makes a vCPU of this KVM VM and maps its struct kvm_run. */
-hv_return_t kvm_slots_create_vcpu(const struct kvm_slots *slots, unsigned id, int *ret_fd, void **ret_run);
-void kvm_slots_destroy_vcpu(const struct kvm_slots *slots, int fd, void *run);
+/* The gate that the VM's vCPUs pass. It is held while slots are taken away and made again. */
+struct gate *kvm_slots_gate(struct kvm_slots *slots);
+
+/* A vCPU of a KVM VM. KVM has no way to end one, so it stays until the VM is closed, to be used again. */
+struct kvm_vcpu {
+    int fd;
+    /* struct kvm_run, mapped */
+    void *run;
+};
+
+/*
+ * Gives the vCPU with this id, made now if there is none yet (*ret_made then says so; may be NULL). It lives as long
+ * as the slots.
+ */
+hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, bool *ret_made, struct kvm_vcpu *ret_vcpu);
 
 #endif

@@ -25,6 +25,48 @@ void space_destroy(struct space *space)
     free(space);
 }
 
+hv_return_t space_listen(struct space *space, const struct space_listener *listener)
+{
+    hv_return_t result =
+        listener->change(listener->context, space->map, space->is_strict, 0, REGION_GPA_END);
+    if (result == HV_SUCCESS)
+        space->listener = *listener;
+    return result;
+}
+
+hv_return_t space_set_strict(struct space *space, bool is_strict)
+{
+    hv_return_t result = HV_SUCCESS;
+
+    if (space->is_strict != is_strict && space->listener.change != NULL)
+        result = space->listener.change(space->listener.context, space->map, is_strict, 0, REGION_GPA_END);
+    if (result == HV_SUCCESS)
+        space->is_strict = is_strict;
+    return result;
+}
+
+hv_memory_flags_t space_flags(const struct space *space, uint64_t gpa)
+{
+    const struct region *region = region_map_find(space->map, gpa);
+
+    return region != NULL && region->gpa <= gpa ? region->flags : 0;
+}
+
+bool space_allows(const struct space *space, uint64_t gpa, hv_memory_flags_t access)
+{
+    const hv_memory_flags_t flags = space_flags(space, gpa);
+
+    if (access == HV_MEMORY_WRITE || (space->is_strict && access == HV_MEMORY_EXEC))
+        return (flags & access) != 0;
+    /* What may be executed can be read: KVM has no slot that says otherwise. */
+    return space->is_strict ? (flags & (HV_MEMORY_READ | HV_MEMORY_EXEC)) != 0 : flags != 0;
+}
+
+hv_memory_flags_t space_slot_flags(bool is_strict, hv_memory_flags_t flags)
+{
+    return is_strict && !(flags & HV_MEMORY_EXEC) ? 0 : flags;
+}
+
 /* Tells the listener and puts the new version, which may be NULL for want of memory, in the old one's place. */
 static hv_return_t space_commit(struct space *space, struct region_map *map, uint64_t gpa, uint64_t size)
 {
@@ -33,7 +75,7 @@ static hv_return_t space_commit(struct space *space, struct region_map *map, uin
     if (map == NULL)
         return HV_NO_RESOURCES;
     if (space->listener.change != NULL)
-        result = space->listener.change(space->listener.context, space->map, map, gpa, size);
+        result = space->listener.change(space->listener.context, map, space->is_strict, gpa, size);
     if (result != HV_SUCCESS) {
         region_map_release(map);
         return result;

@@ -9,14 +9,15 @@
 
 #include <Hypervisor/hvx.h>
 
+#include <stdbool.h>
+
 /* Who is told of changes, before they are published. */
 struct space_listener {
     /*
-     * The map changes inside [gpa, gpa + size) only, from one version to another. HV_SUCCESS, or an error with
-     * everything on the listener's side as it was.
+     * The map becomes `to`, which differs inside [gpa, gpa + size) only, in a space that is strict or not. HV_SUCCESS, or
+     * an error with everything on the listener's side as it was.
      */
-    hv_return_t (*change)(void *context, const struct region_map *from, const struct region_map *to, uint64_t gpa,
-                          uint64_t size);
+    hv_return_t (*change)(void *context, const struct region_map *to, bool is_strict, uint64_t gpa, uint64_t size);
     void *context;
 };
 
@@ -24,6 +25,8 @@ struct space {
     hv_vm_space_t id;
     /* The version in force; guarded by the VM's lock. */
     struct region_map *map;
+    /* A missing HV_MEMORY_EXEC is enforced: see hvx_vm_space_set_strict(). */
+    bool is_strict;
     /* change is NULL where nobody listens. */
     struct space_listener listener;
     /* vCPUs that are in the space, or were when they were destroyed. */
@@ -37,12 +40,33 @@ struct space *space_create(hv_vm_space_t id);
 void space_destroy(struct space *space);
 
 /*
+ * Gives the space a listener, which is told first of the map as it is. On an error of
+ * its own there is no listener.
+ */
+hv_return_t space_listen(struct space *space, const struct space_listener *listener);
+
+/*
  * The calls of the API, with its results, on arguments that are well-formed: aligned, not empty, below
  * REGION_GPA_END. The map changes whole or not at all. For one thread at a time.
  */
 hv_return_t space_map(struct space *space, const struct region *region);
 hv_return_t space_unmap(struct space *space, uint64_t gpa, uint64_t size);
 hv_return_t space_protect(struct space *space, uint64_t gpa, uint64_t size, hv_memory_flags_t flags);
+
+/* The flags of what is mapped at gpa; 0 where nothing is. */
+hv_memory_flags_t space_flags(const struct space *space, uint64_t gpa);
+
+/*
+ * Whether an access of one kind is allowed at gpa. A space that is not strict takes any flag for leave to read and to
+ * execute, because that is what KVM's slots can say.
+ */
+bool space_allows(const struct space *space, uint64_t gpa, hv_memory_flags_t access);
+
+/* The flags that decide what KVM's slot for a region has to be; 0: it has none. */
+hv_memory_flags_t space_slot_flags(bool is_strict, hv_memory_flags_t flags);
+
+/* Makes the space strict, or not; the listener is told of the whole map anew. HV_NO_RESOURCES: it is as before. */
+hv_return_t space_set_strict(struct space *space, bool is_strict);
 
 /*
  * Copies between a buffer and guest memory; the flags do not bind it. Exactly one of to and from is not NULL.

@@ -1,7 +1,6 @@
 #include "memory/vm.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 hv_return_t vm_create(struct vm **ret_vm)
 {
@@ -13,34 +12,56 @@ hv_return_t vm_create(struct vm **ret_vm)
     result = kvm_system_open(&vm->kvm);
     if (result != HV_SUCCESS)
         goto free_vm;
-    result = kvm_slots_create(&vm->kvm, &vm->slots);
+    vm->spaces[HV_VM_SPACE_DEFAULT] = space_create(HV_VM_SPACE_DEFAULT);
+    result = vm->spaces[HV_VM_SPACE_DEFAULT] == NULL ? HV_NO_RESOURCES : vm_realise_space(vm, HV_VM_SPACE_DEFAULT);
     if (result != HV_SUCCESS)
         goto close_system;
-    vm->spaces[HV_VM_SPACE_DEFAULT] = space_create(HV_VM_SPACE_DEFAULT);
-    if (vm->spaces[HV_VM_SPACE_DEFAULT] == NULL) {
-        result = HV_NO_RESOURCES;
-        goto destroy_slots;
-    }
-    vm->spaces[HV_VM_SPACE_DEFAULT]->listener =
-        (struct space_listener){.change = kvm_slots_change, .context = vm->slots};
     pthread_mutex_init(&vm->lock, NULL);
     *ret_vm = vm;
     return HV_SUCCESS;
 
-destroy_slots:
-    kvm_slots_destroy(vm->slots);
 close_system:
+    space_destroy(vm->spaces[HV_VM_SPACE_DEFAULT]);
     kvm_system_close(&vm->kvm);
 free_vm:
     free(vm);
     return result;
 }
 
+hv_return_t vm_realise_space(struct vm *vm, hv_vm_space_t id)
+{
+    struct space *space = vm->spaces[id];
+    struct kvm_slots *slots;
+
+    if (vm->slots[id] != NULL)
+        return HV_SUCCESS;
+    hv_return_t result = kvm_slots_create(&vm->kvm, &slots);
+    if (result != HV_SUCCESS)
+        return result;
+    result = space_listen(space, &(struct space_listener){.change = kvm_slots_change, .context = slots});
+    if (result != HV_SUCCESS) {
+        kvm_slots_destroy(slots);
+        return result;
+    }
+    vm->slots[id] = slots;
+    return HV_SUCCESS;
+}
+
+void vm_remove_space(struct vm *vm, hv_vm_space_t id)
+{
+    kvm_slots_destroy(vm->slots[id]);
+    vm->slots[id] = NULL;
+    space_destroy(vm->spaces[id]);
+    vm->spaces[id] = NULL;
+}
+
 void vm_destroy(struct vm *vm)
 {
-    kvm_slots_destroy(vm->slots);
-    for (size_t i = 0; i < VM_SPACE_MAX; i++)
-        space_destroy(vm->spaces[i]);
+    for (hv_vm_space_t id = 0; id < VM_SPACE_MAX; id++)
+        vm_remove_space(vm, id);
+    for (unsigned id = 0; id < VM_VCPU_MAX; id++)
+        if (vm->power_on[id] != NULL)
+            vm->free_power_on(vm->power_on[id]);
     kvm_system_close(&vm->kvm);
     pthread_mutex_destroy(&vm->lock);
     free(vm);
@@ -48,7 +69,9 @@ void vm_destroy(struct vm *vm)
 
 void vm_abandon(struct vm *vm)
 {
-    close(kvm_slots_vm_fd(vm->slots));
+    for (hv_vm_space_t id = 0; id < VM_SPACE_MAX; id++)
+        if (vm->slots[id] != NULL)
+            kvm_slots_abandon(vm->slots[id]);
     kvm_system_close(&vm->kvm);
 }
 

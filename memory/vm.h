@@ -14,19 +14,26 @@
 /* Spaces, the default one included; and the most vCPUs that we keep a place for. */
 enum { VM_SPACE_MAX = 256, VM_VCPU_MAX = 1024 };
 
-struct vcpu; /* vmm/vcpu/vcpu.h */
+struct vcpu;       /* vmm/vcpu/vcpu.h */
+struct vcpu_state; /* vmm/vcpu/x86/state.h */
 
 struct vm {
     /* Guards everything below but what is constant after vm_create(); taken before no other lock. */
     pthread_mutex_t lock;
     /* constant */
     struct kvm_system kvm;
-    /* The default space's; constant. */
-    struct kvm_slots *slots;
+    /*
+     * The KVM VM of each space that has one: the default space's is constant, another's is made when the first vCPU
+     * enters, since KVM cannot give one VM several address spaces.
+     */
+    struct kvm_slots *slots[VM_SPACE_MAX];
     /* By id; NULL where there is none. */
     struct space *spaces[VM_SPACE_MAX];
     struct vcpu *vcpus[VM_VCPU_MAX];
     unsigned vcpu_count;
+    /* The state in which KVM made the vCPU with this id; vmm/vcpu's, ended by free_power_on. */
+    struct vcpu_state *power_on[VM_VCPU_MAX];
+    void (*free_power_on)(struct vcpu_state *state);
 };
 
 hv_return_t vm_create(struct vm **ret_vm);
@@ -46,5 +53,14 @@ void vm_unlock(struct vm *vm);
 
 /* The space with this id, or NULL. With the lock held. */
 struct space *vm_space(const struct vm *vm, hv_vm_space_t id);
+
+/*
+ * Gives a space a KVM VM, with slots as its map says, if it has none. HV_NO_RESOURCES and nothing changed, where KVM
+ * cannot. With the lock held.
+ */
+hv_return_t vm_realise_space(struct vm *vm, hv_vm_space_t id);
+
+/* Ends a space other than the default one, which no vCPU is in, and its KVM VM. With the lock held. */
+void vm_remove_space(struct vm *vm, hv_vm_space_t id);
 
 #endif

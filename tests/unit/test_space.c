@@ -12,21 +12,20 @@ struct listener {
     unsigned calls;
     uint64_t gpa;
     uint64_t size;
-    size_t count_before;
-    size_t count_after;
+    size_t count;
+    bool is_strict;
     hv_return_t answer;
 };
 
-static hv_return_t on_change(void *context, const struct region_map *from, const struct region_map *to, uint64_t gpa,
-                             uint64_t size)
+static hv_return_t on_change(void *context, const struct region_map *to, bool is_strict, uint64_t gpa, uint64_t size)
 {
     struct listener *listener = context;
 
     listener->calls++;
     listener->gpa = gpa;
     listener->size = size;
-    listener->count_before = region_map_count(from);
-    listener->count_after = region_map_count(to);
+    listener->count = region_map_count(to);
+    listener->is_strict = is_strict;
     return listener->answer;
 }
 
@@ -55,8 +54,7 @@ START_TEST(a_listener_hears_of_a_change_before_it_is_published)
     ck_assert_uint_eq(listener.calls, 1);
     ck_assert_uint_eq(listener.gpa, PAGE);
     ck_assert_uint_eq(listener.size, PAGE);
-    ck_assert_uint_eq(listener.count_before, 0);
-    ck_assert_uint_eq(listener.count_after, 1);
+    ck_assert_uint_eq(listener.count, 1);
     space_destroy(space);
 }
 END_TEST
@@ -147,6 +145,53 @@ START_TEST(a_copy_crosses_mappings_and_stops_at_nothing_less_than_all)
 }
 END_TEST
 
+START_TEST(a_listener_that_comes_late_hears_of_the_whole_map)
+{
+    struct listener listener = {0};
+    struct space *space = space_create(1);
+    const struct space_listener on = {.change = on_change, .context = &listener};
+
+    ck_assert_int_eq(map(space, PAGE, PAGE), HV_SUCCESS);
+    listener.answer = HV_NO_RESOURCES;
+    ck_assert_int_eq(space_listen(space, &on), HV_NO_RESOURCES);
+    ck_assert_int_eq(map(space, 3 * PAGE, PAGE), HV_SUCCESS);
+    ck_assert_uint_eq(listener.calls, 1);
+    listener.answer = HV_SUCCESS;
+    ck_assert_int_eq(space_listen(space, &on), HV_SUCCESS);
+    ck_assert_uint_eq(listener.count, 2);
+    ck_assert_uint_eq(listener.gpa, 0);
+    ck_assert_uint_eq(listener.size, REGION_GPA_END);
+    space_destroy(space);
+}
+END_TEST
+
+START_TEST(what_each_combination_of_flags_allows)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+    const hv_memory_flags_t r = HV_MEMORY_READ, w = HV_MEMORY_WRITE, x = HV_MEMORY_EXEC;
+
+    ck_assert_int_eq(map(space, PAGE, PAGE), HV_SUCCESS);
+    for (hv_memory_flags_t flags = 0; flags < 8; flags++) {
+        ck_assert_int_eq(space_protect(space, PAGE, PAGE, flags), HV_SUCCESS);
+        ck_assert_int_eq(space_set_strict(space, false), HV_SUCCESS);
+        ck_assert_int_eq(space_allows(space, PAGE, r), flags != 0);
+        ck_assert_int_eq(space_allows(space, PAGE, x), flags != 0);
+        ck_assert_int_eq(space_allows(space, PAGE, w), (flags & w) != 0);
+        ck_assert_int_eq(space_set_strict(space, true), HV_SUCCESS);
+        ck_assert(listener.is_strict);
+        ck_assert_int_eq(space_allows(space, PAGE, r), (flags & (r | x)) != 0);
+        ck_assert_int_eq(space_allows(space, PAGE, x), (flags & x) != 0);
+        ck_assert_int_eq(space_allows(space, PAGE, w), (flags & w) != 0);
+    }
+    ck_assert(!space_allows(space, 5 * PAGE, r));
+    listener.answer = HV_NO_RESOURCES;
+    ck_assert_int_eq(space_set_strict(space, false), HV_NO_RESOURCES);
+    ck_assert(space->is_strict);
+    space_destroy(space);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("space");
@@ -157,6 +202,8 @@ int main(void)
     tcase_add_test(tcase, an_overlap_is_refused_without_a_word_to_the_listener);
     tcase_add_test(tcase, unmapping_nothing_succeeds_and_says_nothing);
     tcase_add_test(tcase, protecting_over_a_hole_changes_no_page);
+    tcase_add_test(tcase, a_listener_that_comes_late_hears_of_the_whole_map);
+    tcase_add_test(tcase, what_each_combination_of_flags_allows);
     tcase_add_test(tcase, a_copy_crosses_mappings_and_stops_at_nothing_less_than_all);
     suite_add_tcase(suite, tcase);
     return unit_test_run(suite);

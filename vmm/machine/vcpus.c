@@ -1,6 +1,6 @@
 #include "vmm/machine/vcpus.h"
 
-#include "vmm/machine/x86/vcpu_state.h"
+#include "vmm/machine/x86/boot_state.h"
 
 #include <Hypervisor/hvx.h>
 
@@ -27,7 +27,6 @@ struct vcpu_thread {
     /* Set by the thread while it starts, then constant. */
     hv_vcpuid_t id;
     int fd;
-    struct vcpu_state *power_on;
     /* owner: the thread */
     bool sandboxed;
     /* Guarded by group->lock. */
@@ -179,12 +178,11 @@ static void run_until_commanded(struct vcpu_thread *self)
 static int start_vcpu(struct vcpu_thread *self, struct error *error)
 {
     const struct vcpus_environment *environment = &self->group->environment;
-    int system_fd;
 
     hv_return_t result = hv_vcpu_create(&self->id, HV_VCPU_DEFAULT);
     if (result != HV_SUCCESS)
         return error_set(error, ERROR_HOST, "KVM gave no vCPU %u (error 0x%x)", self->index, (unsigned)result);
-    if (hvx_vcpu_kvm_fd(self->id, &self->fd) != HV_SUCCESS || hvx_system_kvm_fd(&system_fd) != HV_SUCCESS)
+    if (hvx_vcpu_kvm_fd(self->id, &self->fd) != HV_SUCCESS)
         return error_set(error, ERROR_HOST, "KVM gave no vCPU %u", self->index);
 
     struct kvm_cpuid2 *cpuid = environment->cpuid(environment->context, self->index, error);
@@ -194,24 +192,7 @@ static int start_vcpu(struct vcpu_thread *self, struct error *error)
     free(cpuid);
     if (status < 0)
         return error_set(error, ERROR_HOST, "KVM refused KVM_SET_CPUID2: %s", strerror(errno));
-    return vcpu_state_capture(system_fd, self->fd, &self->power_on, error);
-}
-
-/*
- * Lets KVM finish the instruction whose access was served last: until it has, new register values would be overwritten.
- * An entry that is interrupted before it begins does just that.
- */
-static void finish_instruction(struct vcpu_thread *self)
-{
-    hvx_vcpu_exit_t exit;
-
-    do {
-        hv_vcpu_interrupt(&self->id, 1);
-        hv_vcpu_run(self->id);
-        hvx_vcpu_exit(self->id, &exit);
-        if (exit.reason == HVX_EXIT_MEMORY)
-            hvx_vcpu_complete(self->id, &(uint64_t){0});
-    } while (exit.reason == HVX_EXIT_MEMORY || exit.reason == HVX_EXIT_PORT);
+    return 0;
 }
 
 /* Back to power-on state if a boot has been ordered since the last time. */
@@ -227,12 +208,10 @@ static int prepare_boot(struct vcpu_thread *self, struct error *error)
     pthread_mutex_unlock(&self->group->lock);
     if (!wanted)
         return 0;
-    if (!first) {
-        finish_instruction(self);
-        if (vcpu_state_restore(self->fd, self->power_on, error) < 0)
-            return -1;
-    }
-    return self->index == 0 ? vcpu_state_boot(self->fd, &entry, error) : 0;
+    hv_return_t result = first ? HV_SUCCESS : hvx_vcpu_reset(self->id);
+    if (result != HV_SUCCESS)
+        return error_set(error, ERROR_HOST, "KVM refused to reset vCPU %u (error 0x%x)", self->index, (unsigned)result);
+    return self->index == 0 ? boot_state_set(self->fd, &entry, error) : 0;
 }
 
 static int prepare_run(struct vcpu_thread *self, struct error *error)
@@ -296,7 +275,6 @@ static void *vcpu_thread(void *argument)
         }
     }
     hv_vcpu_destroy(self->id);
-    vcpu_state_free(self->power_on);
     return NULL;
 }
 

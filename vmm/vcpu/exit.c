@@ -7,13 +7,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-/* What the map of a space allows at gpa; 0 where nothing is mapped. */
-static hv_memory_flags_t allowed_flags(struct vm *vm, hv_vm_space_t space, uint64_t gpa)
+/* What the vCPU's space allows at gpa; 0 where nothing is mapped. */
+static hv_memory_flags_t allowed_flags(struct vcpu *vcpu, uint64_t gpa)
 {
-    pthread_mutex_lock(&vm->lock);
-    const struct region *region = region_map_find(vm->spaces[space]->map, gpa);
-    hv_memory_flags_t flags = region != NULL && region->gpa <= gpa ? region->flags : 0;
-    pthread_mutex_unlock(&vm->lock);
+    pthread_mutex_lock(&vcpu->vm->lock);
+    hv_memory_flags_t flags = space_flags(vcpu->vm->spaces[vcpu->space], gpa);
+    pthread_mutex_unlock(&vcpu->vm->lock);
     return flags;
 }
 
@@ -26,7 +25,7 @@ static void describe_mmio(struct vcpu *vcpu)
     exit->memory.space = vcpu->space;
     exit->memory.gpa = run->mmio.phys_addr;
     exit->memory.access = run->mmio.is_write ? HV_MEMORY_WRITE : HV_MEMORY_READ;
-    exit->memory.allowed = allowed_flags(vcpu->vm, vcpu->space, run->mmio.phys_addr);
+    exit->memory.allowed = allowed_flags(vcpu, run->mmio.phys_addr);
     exit->memory.length = run->mmio.len;
     if (run->mmio.is_write)
         memcpy(exit->memory.data, run->mmio.data, sizeof(exit->memory.data));
@@ -46,8 +45,8 @@ static void describe_port(struct vcpu *vcpu)
     exit->port.data = (uint8_t *)run + run->io.data_offset;
 }
 
-/* Whether RIP points at memory that nothing is mapped at, and the guest-physical address if so. */
-static bool fetch_is_unmapped(struct vcpu *vcpu, uint64_t *ret_gpa)
+/* Whether RIP points at memory that may not be executed, and the guest-physical address and what it allows if so. */
+static bool fetch_is_refused(struct vcpu *vcpu, uint64_t *ret_gpa, hv_memory_flags_t *ret_allowed)
 {
     struct kvm_regs regs;
     struct kvm_sregs sregs;
@@ -60,23 +59,39 @@ static bool fetch_is_unmapped(struct vcpu *vcpu, uint64_t *ret_gpa)
     if (ioctl(vcpu->fd, KVM_TRANSLATE, &translation) < 0 || !translation.valid)
         return false;
     *ret_gpa = translation.physical_address;
-    return allowed_flags(vcpu->vm, vcpu->space, *ret_gpa) == 0;
+    pthread_mutex_lock(&vcpu->vm->lock);
+    const struct space *space = vcpu->vm->spaces[vcpu->space];
+    const bool refused = !space_allows(space, *ret_gpa, HV_MEMORY_EXEC);
+    *ret_allowed = space_flags(space, *ret_gpa);
+    pthread_mutex_unlock(&vcpu->vm->lock);
+    return refused;
+}
+
+/* Makes the exit an execute fault if it is one; whether it is. */
+static bool describe_fetch(struct vcpu *vcpu)
+{
+    hvx_vcpu_exit_t *exit = &vcpu->exit;
+    hv_memory_flags_t allowed;
+    uint64_t gpa;
+
+    if (!fetch_is_refused(vcpu, &gpa, &allowed))
+        return false;
+    exit->reason = HVX_EXIT_MEMORY;
+    exit->memory.space = vcpu->space;
+    exit->memory.gpa = gpa;
+    exit->memory.access = HV_MEMORY_EXEC;
+    exit->memory.allowed = allowed;
+    exit->memory.length = 1;
+    return true;
 }
 
 static void describe_emulation_failure(struct vcpu *vcpu)
 {
     const struct kvm_run *run = vcpu->run;
     hvx_vcpu_exit_t *exit = &vcpu->exit;
-    uint64_t gpa;
 
-    if (fetch_is_unmapped(vcpu, &gpa)) {
-        exit->reason = HVX_EXIT_MEMORY;
-        exit->memory.space = vcpu->space;
-        exit->memory.gpa = gpa;
-        exit->memory.access = HV_MEMORY_EXEC;
-        exit->memory.length = 1;
+    if (describe_fetch(vcpu))
         return;
-    }
     exit->reason = HVX_EXIT_EMULATION_FAILURE;
     exit->emulation.suberror = run->internal.suberror;
     if (run->emulation_failure.ndata >= 1 &&
@@ -90,20 +105,22 @@ static void describe_emulation_failure(struct vcpu *vcpu)
 
 static void describe_failure(struct vcpu *vcpu, int error)
 {
+    /* KVM does not run a VM without any slot at all, for which it wants no page tables. */
+    if (error == ENOSPC && describe_fetch(vcpu))
+        return;
     vcpu->exit.reason = HVX_EXIT_UNKNOWN;
     vcpu->exit.unknown.error = error;
 }
 
 void vcpu_describe_exit(struct vcpu *vcpu, int error)
 {
-    struct kvm_run *run = vcpu->run;
+    const struct kvm_run *run = vcpu->run;
     hvx_vcpu_exit_t *exit = &vcpu->exit;
 
     vcpu->access_pending = false;
     memset(exit, 0, sizeof(*exit));
     exit->raw_reason = run->exit_reason;
     if (error == EINTR) {
-        __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
         exit->reason = HVX_EXIT_INTERRUPTED;
         return;
     }
@@ -149,22 +166,26 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
     }
 }
 
-hv_return_t vcpu_settle_access(struct vcpu *vcpu)
+hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
-    uint32_t length = run->mmio.len;
+    const struct space *space = vcpu->vm->spaces[vcpu->space];
+    const uint64_t gpa = run->mmio.phys_addr;
     hv_return_t result = HV_ERROR;
 
     /* KVM takes the access as done whenever the vCPU runs again, so it is done here if it may be, as KVM would. */
-    pthread_mutex_lock(&vcpu->vm->lock);
-    struct space *space = vcpu->vm->spaces[vcpu->space];
-    const struct region *region = region_map_find(space->map, run->mmio.phys_addr);
-    if (region != NULL && region->gpa <= run->mmio.phys_addr &&
-        (run->mmio.is_write ? (region->flags & HV_MEMORY_WRITE) != 0 : region->flags != 0))
-        result = space_copy(space, run->mmio.phys_addr, length, run->mmio.is_write ? NULL : run->mmio.data,
+    if (space_allows(space, gpa, run->mmio.is_write ? HV_MEMORY_WRITE : HV_MEMORY_READ))
+        result = space_copy(space, gpa, run->mmio.len, run->mmio.is_write ? NULL : run->mmio.data,
                             run->mmio.is_write ? run->mmio.data : NULL);
-    pthread_mutex_unlock(&vcpu->vm->lock);
     vcpu->access_pending = result != HV_SUCCESS;
+    return result;
+}
+
+hv_return_t vcpu_settle_access(struct vcpu *vcpu)
+{
+    pthread_mutex_lock(&vcpu->vm->lock);
+    hv_return_t result = vcpu_settle_access_locked(vcpu);
+    pthread_mutex_unlock(&vcpu->vm->lock);
     return result;
 }
 

@@ -10,23 +10,40 @@
 
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <time.h>
 
 struct vcpu {
     /* constant */
     unsigned id;
     struct vm *vm;
     pthread_t owner;
-    int fd;
-    struct kvm_run *run;
     /* Set when the owner's thread has ended; guarded by vm->lock. */
     bool owner_ended;
-    /* Guarded by vm->lock; changed by the owner. */
+    /* The space it is in, and its KVM vCPU there: changed with vm->lock held, by the owner, who reads them without. */
     hv_vm_space_t space;
+    int fd;
+    struct kvm_run *run;
+    struct gate *gate;
+    struct gate_pass pass;
+    /* Somebody wants the next run, or this one, to end. */
+    atomic_bool interrupt_requested;
+    /* The gate is held: out of the guest, and in again when it is not. */
+    atomic_bool kicked;
     /* owner: the vCPU's thread, as for all below */
     hvx_vcpu_exit_t exit;
     /* The last exit was an access that is neither repeated nor completed yet. */
     bool access_pending;
+    /* NULL until it has been in a space other than the default one. */
+    struct vcpu_baggage *baggage;
+    /* Cycles of the host's time stamp counter in KVM_RUN, and both clocks at the start. */
+    uint64_t cycles_in_guest;
+    uint64_t cycles_at_start;
+    uint64_t nanoseconds_at_start;
+    /* For hv_vcpu_run_until(). */
+    timer_t timer;
+    bool has_timer;
 };
 
 /* The calling thread's vCPU if it has this id. Otherwise NULL, and *ret_error says why not. Takes no lock. */
@@ -40,5 +57,15 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error);
  * HV_ERROR: it is still not allowed, and the exit stands.
  */
 hv_return_t vcpu_settle_access(struct vcpu *vcpu);
+
+/* The same, with the VM locked. */
+hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu);
+
+/*
+ * Lets KVM finish the instruction of the last exit without entering the guest, so that the registers are complete.
+ * HV_BUSY: it has another access to make, which is the exit now. For the owner, or with the VM locked and the owner
+ * ended.
+ */
+hv_return_t vcpu_finish_instruction(struct vcpu *vcpu);
 
 #endif

@@ -50,7 +50,10 @@ HV_API hv_return_t hv_vm_destroy(void);
 /* What the host offers; works without a VM. HV_CAP_ADDRSPACEMAX counts the default space. */
 HV_API hv_return_t hv_capability(hv_capability_t capability, uint64_t *value);
 
-/* Sets every vCPU's time stamp counter to tsc. */
+/*
+ * Sets every vCPU's time stamp counter to tsc, as nearly at once as the host can. They are outside the guest
+ * meanwhile. HV_UNSUPPORTED: this KVM lets guests see the host's counter.
+ */
 HV_API hv_return_t hv_vm_sync_tsc(uint64_t tsc);
 
 /* ---- Memory of the default space ------------------------------------------------------------------------- */
@@ -119,7 +122,13 @@ HV_API hv_return_t hv_vcpu_create(hv_vcpuid_t *vcpu, hv_vcpu_options_t flags);
 /* Ends a vCPU. Any thread may, once the owner has ended. */
 HV_API hv_return_t hv_vcpu_destroy(hv_vcpuid_t vcpu);
 
-/* Moves a vCPU, with its whole state, to another space. Any thread may, once the owner has ended. */
+/*
+ * Moves a vCPU, with its whole state, to another space. Any thread may, once the owner has ended.
+ * The interrupt controllers belong to the default space: elsewhere external interrupts wait, HLT exits, and the vCPU can
+ * be got out by hv_vcpu_interrupt() and hv_vcpu_run_until() alone.
+ * HV_BUSY, and nothing has changed: the instruction of the last exit is not done. Complete its access, or run.
+ * HV_NO_RESOURCES: the host has no VM, vCPU or slots for the space.
+ */
 HV_API hv_return_t hv_vcpu_set_space(hv_vcpuid_t vcpu, hv_vm_space_t asid);
 
 /*
@@ -155,12 +164,16 @@ HV_API hv_return_t hv_vcpu_set_msr_access(hv_vcpuid_t vcpu, uint32_t msr, hv_msr
 /* Deprecated by Apple, and without effect there: always HV_UNSUPPORTED. */
 HV_API hv_return_t hv_vcpu_flush(hv_vcpuid_t vcpu);
 
+/* Drops what the vCPU remembers of the guest's page tables. */
 HV_API hv_return_t hv_vcpu_invalidate_tlb(hv_vcpuid_t vcpu);
 
-/* Nanoseconds that the vCPU has spent in the guest. */
+/* Nanoseconds that the vCPU has spent in the guest, KVM's own work for it included. */
 HV_API hv_return_t hv_vcpu_get_exec_time(hv_vcpuid_t vcpu, uint64_t *time);
+
+/* HV_UNSUPPORTED: KVM does not tell. */
 HV_API hv_return_t hv_vcpu_get_idle_time(hv_vcpuid_t vcpu, uint64_t *time);
 
+/* Which extra information the last exit carries: HV_VM_EXITINFO_VMX, which stands for none. */
 HV_API hv_return_t hv_vcpu_exit_info(hv_vcpuid_t vcpu, hv_vm_exitinfo_t *code);
 
 #ifdef __cplusplus

@@ -44,6 +44,15 @@ HV_API hv_return_t hvx_vm_query_space(hv_vm_space_t asid, hv_gpaddr_t gpa, hvx_r
 HV_API hv_return_t hvx_vm_read_space(hv_vm_space_t asid, hv_gpaddr_t gpa, void *buffer, size_t size);
 HV_API hv_return_t hvx_vm_write_space(hv_vm_space_t asid, hv_gpaddr_t gpa, const void *buffer, size_t size);
 
+/*
+ * Makes a space strict, or not, at any time. In a strict space a missing HV_MEMORY_EXEC holds: KVM gets no slot for such
+ * a range, a fetch from it exits as HVX_EXIT_MEMORY with HV_MEMORY_EXEC, and data accesses that the flags allow are
+ * served by the library, at the cost of an exit each; read-modify-write instructions on them are not atomic. A missing
+ * HV_MEMORY_READ holds too, except where HV_MEMORY_EXEC is given: what KVM can fetch it can read.
+ * HV_NO_RESOURCES: KVM is out of slots, and the space is as before.
+ */
+HV_API hv_return_t hvx_vm_space_set_strict(hv_vm_space_t asid, bool strict);
+
 /* ---- vCPUs ----------------------------------------------------------------------------------------------- */
 
 typedef enum {
@@ -131,6 +140,16 @@ HV_API hv_return_t hvx_vcpu_exit(hv_vcpuid_t vcpu, hvx_vcpu_exit_t *exit);
  * HV_ERROR: the last exit was no such access, or it is complete.
  */
 HV_API hv_return_t hvx_vcpu_complete(hv_vcpuid_t vcpu, const void *data);
+
+/* The space that the vCPU is in. For the owner. */
+HV_API hv_return_t hvx_vcpu_get_space(hv_vcpuid_t vcpu, hv_vm_space_t *asid);
+
+/*
+ * Gives the vCPU the state in which it was made, local APIC included, as at a reset; the time stamp counter goes on.
+ * What the client has set since with ioctls that a reset leaves alone, CPUID above all, stays. The last exit is void.
+ * HV_BUSY: it is not in the default space. For the owner.
+ */
+HV_API hv_return_t hvx_vcpu_reset(hv_vcpuid_t vcpu);
 
 /* The real-time signal with which hv_vcpu_interrupt() gets a thread out of the guest; the client leaves it alone. */
 HV_API int hvx_interrupt_signal(void);

@@ -3,6 +3,7 @@
  */
 #include "vmm/vcpu/vcpu.h"
 
+#include <asm/processor-flags.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -217,7 +218,12 @@ hv_return_t hv_vcpu_write_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t va
         result = file_set(&file, place, value);
     if (result != HV_SUCCESS)
         return result;
-    return ioctl(vcpu->fd, ioctls_of(place->set).set, &file) < 0 ? HV_BAD_ARGUMENT : HV_SUCCESS;
+    if (ioctl(vcpu->fd, ioctls_of(place->set).set, &file) < 0)
+        return HV_BAD_ARGUMENT;
+    /* Without interrupt controllers in the kernel KVM takes the task priority from here at each entry. */
+    if (reg == HV_X86_TPR)
+        vcpu->run->cr8 = value;
+    return HV_SUCCESS;
 }
 
 hv_return_t hv_vcpu_read_fpstate(hv_vcpuid_t id, void *buffer, size_t size)
@@ -295,6 +301,115 @@ hv_return_t hv_vcpu_write_msr(hv_vcpuid_t id, uint32_t msr, uint64_t value)
     if (vcpu == NULL)
         return result;
     return access_msr(vcpu, KVM_SET_MSRS, msr, &value) ? HV_SUCCESS : HV_BAD_ARGUMENT;
+}
+
+/* Whether the vCPU has such an MSR. */
+static hv_return_t check_msr(hv_vcpuid_t id, uint32_t msr)
+{
+    hv_return_t result;
+    const struct vcpu *vcpu = vcpu_owned(id, &result);
+    uint64_t value = 0;
+
+    if (vcpu == NULL)
+        return result;
+    return access_msr(vcpu, KVM_GET_MSRS, msr, &value) ? HV_SUCCESS : HV_UNSUPPORTED;
+}
+
+hv_return_t hv_vcpu_enable_native_msr(hv_vcpuid_t id, uint32_t msr, bool enable)
+{
+    hv_return_t result = check_msr(id, msr);
+
+    return result == HV_SUCCESS && !enable ? HV_UNSUPPORTED : result;
+}
+
+hv_return_t hv_vcpu_enable_managed_msr(hv_vcpuid_t id, uint32_t msr, bool enable)
+{
+    return hv_vcpu_enable_native_msr(id, msr, enable);
+}
+
+hv_return_t hv_vcpu_set_msr_access(hv_vcpuid_t id, uint32_t msr, hv_msr_flags_t flags)
+{
+    const hv_msr_flags_t all = HV_MSR_READ | HV_MSR_WRITE;
+    hv_return_t result = check_msr(id, msr);
+
+    if (result == HV_SUCCESS && (flags & ~all) != 0)
+        return HV_BAD_ARGUMENT;
+    return result == HV_SUCCESS && flags != all ? HV_UNSUPPORTED : result;
+}
+
+hv_return_t hv_vcpu_invalidate_tlb(hv_vcpuid_t id)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+    struct kvm_sregs sregs;
+
+    if (vcpu == NULL)
+        return result;
+    if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+        return HV_ERROR;
+    /* KVM drops what it has of the guest's page tables when CR4.PGE changes, as the processor does. */
+    sregs.cr4 ^= X86_CR4_PGE;
+    if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0)
+        return HV_ERROR;
+    sregs.cr4 ^= X86_CR4_PGE;
+    return ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0 ? HV_ERROR : HV_SUCCESS;
+}
+
+hv_return_t hv_vcpu_exit_info(hv_vcpuid_t id, hv_vm_exitinfo_t *code)
+{
+    hv_return_t result;
+
+    if (vcpu_owned(id, &result) == NULL)
+        return result;
+    if (code == NULL)
+        return HV_BAD_ARGUMENT;
+    *code = HV_VM_EXITINFO_VMX;
+    return HV_SUCCESS;
+}
+
+/* The gates of all spaces that vCPUs can be in, so that nobody is in the guest. With the VM locked. */
+static void hold_all(struct vm *vm)
+{
+    for (hv_vm_space_t id = 0; id < VM_SPACE_MAX; id++)
+        if (vm->slots[id] != NULL)
+            gate_hold(kvm_slots_gate(vm->slots[id]));
+}
+
+static void release_all(struct vm *vm)
+{
+    for (hv_vm_space_t id = 0; id < VM_SPACE_MAX; id++)
+        if (vm->slots[id] != NULL)
+            gate_release(kvm_slots_gate(vm->slots[id]));
+}
+
+/* A KVM that runs guest code on the host's own counter takes a new value and does nothing with it. */
+static hv_return_t set_counter(const struct vcpu *vcpu, uint64_t tsc)
+{
+    const uint32_t time_stamp_counter = 0x10; /* Intel SDM volume 4, table 2-2 */
+    uint64_t value = tsc;
+    uint64_t now = 0;
+
+    if (!access_msr(vcpu, KVM_SET_MSRS, time_stamp_counter, &value) ||
+        !access_msr(vcpu, KVM_GET_MSRS, time_stamp_counter, &now))
+        return HV_ERROR;
+    /* 2^40 cycles are minutes; this took less. */
+    return now - tsc < 1ull << 40 ? HV_SUCCESS : HV_UNSUPPORTED;
+}
+
+hv_return_t hv_vm_sync_tsc(uint64_t tsc)
+{
+    hv_return_t result = HV_SUCCESS;
+    struct vm *vm = vm_lock();
+
+    if (vm == NULL)
+        return HV_NO_DEVICE;
+    hold_all(vm);
+    for (unsigned id = 0; id < VM_VCPU_MAX && result == HV_SUCCESS; id++)
+        if (vm->vcpus[id] != NULL)
+            result = set_counter(vm->vcpus[id], tsc);
+    release_all(vm);
+    vm_unlock(vm);
+    return result;
 }
 
 hv_return_t hv_vcpu_flush(hv_vcpuid_t id)
