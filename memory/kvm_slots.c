@@ -327,7 +327,8 @@ static void list_drop_equal(struct slot_list *present, struct slot_list *wanted)
 {
     size_t equal = 0;
 
-    while (equal < present->count && equal < wanted->count && slot_equals(&present->slots[equal], &wanted->slots[equal]))
+    while (equal < present->count && equal < wanted->count &&
+           slot_equals(&present->slots[equal], &wanted->slots[equal]))
         equal++;
     present->count -= equal;
     wanted->count -= equal;
@@ -365,8 +366,8 @@ static hv_return_t slots_exchange(struct kvm_slots *slots, const struct slot_lis
 }
 
 /*
- * The same, and no vCPU sees a moment in between: where slots are made again, they are all outside the guest. Slots that
- * only come or only go need no such thing, as KVM itself lets vCPUs see a slot until it has gone.
+ * The same, and no vCPU sees a moment in between: where slots are made again, they are all outside the guest. Slots
+ * that only come or only go need no such thing, as KVM itself lets vCPUs see a slot until it has gone.
  */
 static hv_return_t slots_replace(struct kvm_slots *slots, const struct slot_list *present,
                                  const struct slot_list *wanted)

@@ -2,8 +2,8 @@
  * The KVM VM of a space, and the memory slots that realise its map. The only part of memory/ that knows KVM.
  *
  * A region that a guest may write is a slot, one that it may only read (or execute, which KVM cannot tell from reading)
- * is a read-only slot, and one that allows nothing is no slot: accesses exit. In a strict space what may not be executed is
- * no slot either.
+ * is a read-only slot, and one that allows nothing is no slot: accesses exit. In a strict space what may not be
+ * executed is no slot either.
  */
 #ifndef MEMORY_KVM_SLOTS_H
 #define MEMORY_KVM_SLOTS_H

@@ -27,8 +27,7 @@ void space_destroy(struct space *space)
 
 hv_return_t space_listen(struct space *space, const struct space_listener *listener)
 {
-    hv_return_t result =
-        listener->change(listener->context, space->map, space->is_strict, 0, REGION_GPA_END);
+    hv_return_t result = listener->change(listener->context, space->map, space->is_strict, 0, REGION_GPA_END);
     if (result == HV_SUCCESS)
         space->listener = *listener;
     return result;

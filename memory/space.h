@@ -14,8 +14,8 @@
 /* Who is told of changes, before they are published. */
 struct space_listener {
     /*
-     * The map becomes `to`, which differs inside [gpa, gpa + size) only, in a space that is strict or not. HV_SUCCESS, or
-     * an error with everything on the listener's side as it was.
+     * The map becomes `to`, which differs inside [gpa, gpa + size) only, in a space that is strict or not. HV_SUCCESS,
+     * or an error with everything on the listener's side as it was.
      */
     hv_return_t (*change)(void *context, const struct region_map *to, bool is_strict, uint64_t gpa, uint64_t size);
     void *context;

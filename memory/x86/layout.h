@@ -34,7 +34,8 @@
 #define LAYOUT_FACS_GPA 0x9f000u
 #define LAYOUT_LOW_RAM_END_GPA 0xa0000u
 
-/* The first half is empty: a kernel looks for option ROMs there, and each read of what is not there would be an exit. */
+/* The first half is empty: a kernel looks for option ROMs there, and each read of what is not there would be an exit.
+ */
 #define LAYOUT_ROM_GPA 0xc0000u
 #define LAYOUT_ROM_SIZE 0x40000u
 #define LAYOUT_TABLES_GPA 0xe0000u

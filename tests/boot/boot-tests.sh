@@ -15,7 +15,8 @@ boot_case() {
 boot_tests() {
     local mode=$1 kernel image cpus mib
     for kernel in 6.1 6.12; do
-        run "guest: $kernel" "$root/tools/guest" initrd "$kernel"
+        run "guest: $kernel" "$root/tools/guest" fetch "$kernel"
+        run "guest: $kernel, initrd" "$root/tools/guest" initrd "$kernel"
         for image in bzImage vmlinux; do
             for cpus in 1 2 4; do
                 for mib in 128 1024 6144; do

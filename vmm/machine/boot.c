@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 /*
- * A whole file, read into memory of its own: a mapping of the file would change, or fault, when the file does. The memory
- * is hv_vm_allocate()'s because of the huge pages: reading 14 MB into small ones costs as much again as the reading.
+ * A whole file, read into memory of its own: a mapping of the file would change, or fault, when the file does. The
+ * memory is hv_vm_allocate()'s because of the huge pages: reading 14 MB into small ones costs as much again as the
+ * reading.
  */
 struct file_bytes {
     void *data;

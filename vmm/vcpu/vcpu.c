@@ -42,8 +42,8 @@ static void forget_parents_vcpu(void)
 }
 
 /*
- * The signal's delivery makes KVM_RUN return. One that comes before it, from a timer, counts too: KVM looks at this flag
- * after it has blocked signals.
+ * The signal's delivery makes KVM_RUN return. One that comes before it, from a timer, counts too: KVM looks at this
+ * flag after it has blocked signals.
  */
 static void on_interrupt_signal(int signal)
 {

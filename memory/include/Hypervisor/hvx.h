@@ -45,10 +45,10 @@ HV_API hv_return_t hvx_vm_read_space(hv_vm_space_t asid, hv_gpaddr_t gpa, void *
 HV_API hv_return_t hvx_vm_write_space(hv_vm_space_t asid, hv_gpaddr_t gpa, const void *buffer, size_t size);
 
 /*
- * Makes a space strict, or not, at any time. In a strict space a missing HV_MEMORY_EXEC holds: KVM gets no slot for such
- * a range, a fetch from it exits as HVX_EXIT_MEMORY with HV_MEMORY_EXEC, and data accesses that the flags allow are
- * served by the library, at the cost of an exit each; read-modify-write instructions on them are not atomic. A missing
- * HV_MEMORY_READ holds too, except where HV_MEMORY_EXEC is given: what KVM can fetch it can read.
+ * Makes a space strict, or not, at any time. In a strict space a missing HV_MEMORY_EXEC holds: KVM gets no slot for
+ * such a range, a fetch from it exits as HVX_EXIT_MEMORY with HV_MEMORY_EXEC, and data accesses that the flags allow
+ * are served by the library, at the cost of an exit each; read-modify-write instructions on them are not atomic. A
+ * missing HV_MEMORY_READ holds too, except where HV_MEMORY_EXEC is given: what KVM can fetch it can read.
  * HV_NO_RESOURCES: KVM is out of slots, and the space is as before.
  */
 HV_API hv_return_t hvx_vm_space_set_strict(hv_vm_space_t asid, bool strict);

@@ -69,7 +69,8 @@ static int msrs_capture(int vcpu_fd, struct kvm_msrs *msrs)
     return next < total ? -1 : 0;
 }
 
-/* The MSRs that a vCPU has and that are wanted, with their values; the caller's to free. NULL: KVM refused, or no memory. */
+/* The MSRs that a vCPU has and that are wanted, with their values; the caller's to free. NULL: KVM refused, or no
+ * memory. */
 static struct kvm_msrs *msrs_of(int system_fd, int vcpu_fd, bool (*is_wanted)(uint32_t index))
 {
     struct kvm_msr_list *list = msr_list_get(system_fd);
@@ -151,8 +152,10 @@ hv_return_t vcpu_state_restore(int vcpu_fd, const struct vcpu_state *state)
 {
     struct vcpu_state copy = *state; /* the requests take pointers to what is not const */
     const struct step steps[] = {
-        {KVM_SET_SREGS, &copy.sregs}, {KVM_SET_REGS, &copy.regs},
-        {KVM_SET_XSAVE, &copy.xsave}, {KVM_SET_DEBUGREGS, &copy.debug},
+        {KVM_SET_SREGS, &copy.sregs},
+        {KVM_SET_REGS, &copy.regs},
+        {KVM_SET_XSAVE, &copy.xsave},
+        {KVM_SET_DEBUGREGS, &copy.debug},
     };
     struct kvm_msrs *scratch = malloc(sizeof(*scratch) + state->msrs->nmsrs * sizeof(scratch->entries[0]));
 
@@ -261,8 +264,7 @@ hv_return_t vcpu_state_match(int from_fd, int to_fd)
     if (cpuid == NULL)
         return HV_NO_RESOURCES;
     cpuid->nent = ENTRIES;
-    if (ioctl(from_fd, KVM_GET_CPUID2, cpuid) < 0 ||
-        (cpuid->nent > 0 && ioctl(to_fd, KVM_SET_CPUID2, cpuid) < 0))
+    if (ioctl(from_fd, KVM_GET_CPUID2, cpuid) < 0 || (cpuid->nent > 0 && ioctl(to_fd, KVM_SET_CPUID2, cpuid) < 0))
         result = HV_ERROR;
     free(cpuid);
     return result;
@@ -306,9 +308,8 @@ hv_return_t vcpu_state_carry(struct vcpu_baggage *baggage, enum vcpu_direction d
                              struct kvm_run *to_run)
 {
     const struct step get[] = {
-        {KVM_GET_REGS, &baggage->regs},       {KVM_GET_SREGS, &baggage->sregs},
-        {KVM_GET_XSAVE, &baggage->xsave},     {KVM_GET_XCRS, &baggage->xcrs},
-        {KVM_GET_DEBUGREGS, &baggage->debug}, {KVM_GET_VCPU_EVENTS, &baggage->events},
+        {KVM_GET_REGS, &baggage->regs}, {KVM_GET_SREGS, &baggage->sregs},     {KVM_GET_XSAVE, &baggage->xsave},
+        {KVM_GET_XCRS, &baggage->xcrs}, {KVM_GET_DEBUGREGS, &baggage->debug}, {KVM_GET_VCPU_EVENTS, &baggage->events},
     };
     const struct step set[] = {
         {KVM_SET_SREGS, &baggage->sregs},     {KVM_SET_REGS, &baggage->regs},          {KVM_SET_XSAVE, &baggage->xsave},
