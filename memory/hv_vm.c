@@ -3,6 +3,7 @@
  * them on. What is process-wide is here and nowhere else: the VM, and the list of hv_vm_allocate()'s memory.
  */
 #include "memory/host_memory.h"
+#include "memory/rcu.h"
 #include "memory/vm.h"
 
 #include <pthread.h>
@@ -51,18 +52,25 @@ void vm_unlock(struct vm *vm)
     pthread_mutex_unlock(&vm->lock);
 }
 
+#ifdef __SANITIZE_THREAD__
+char rcu_order;
+#endif
+
 static void before_fork(void)
 {
     pthread_mutex_lock(&process.lock);
+    urcu_bp_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
+    urcu_bp_after_fork_parent();
     pthread_mutex_unlock(&process.lock);
 }
 
 static void after_fork_in_child(void)
 {
+    urcu_bp_after_fork_child();
     if (process.vm != NULL) {
         vm_abandon(process.vm);
         process.vm = NULL;
@@ -95,7 +103,7 @@ hv_return_t hv_vm_destroy(void)
     if (vm != NULL) {
         /* Whoever has the VM locked is let out first; nobody comes in while process.lock is held. */
         pthread_mutex_lock(&vm->lock);
-        result = vm->vcpu_count > 0 ? HV_BUSY : HV_SUCCESS;
+        result = vm->vcpu_count > 0 || vm->dma_count > 0 ? HV_BUSY : HV_SUCCESS;
         pthread_mutex_unlock(&vm->lock);
     }
     if (result == HV_SUCCESS) {
@@ -199,6 +207,25 @@ hv_return_t hv_vm_map_space(hv_vm_space_t asid, hv_uvaddr_t uva, hv_gpaddr_t gpa
     return hvx_vm_map_space_named(asid, uva, gpa, size, flags, NULL);
 }
 
+/* Unlocks the VM, and waits for devices that hold pins of what a change has taken away. Other calls go on meanwhile. */
+static void unlock_after_change(struct vm *vm, struct space *space, hv_return_t result)
+{
+    const bool wait = result == HV_SUCCESS && space_has_pins(space);
+
+    if (wait) {
+        space->dma_references++;
+        vm->dma_count++;
+    }
+    vm_unlock(vm);
+    if (!wait)
+        return;
+    space_wait_for_pins(space);
+    pthread_mutex_lock(&vm->lock);
+    space->dma_references--;
+    vm->dma_count--;
+    pthread_mutex_unlock(&vm->lock);
+}
+
 hv_return_t hv_vm_unmap_space(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
 {
     struct vm *vm;
@@ -208,7 +235,7 @@ hv_return_t hv_vm_unmap_space(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
     if (result != HV_SUCCESS)
         return result;
     result = space_unmap(space, gpa, size);
-    vm_unlock(vm);
+    unlock_after_change(vm, space, result);
     return result;
 }
 
@@ -221,7 +248,7 @@ hv_return_t hv_vm_protect_space(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size
     if (result != HV_SUCCESS)
         return result;
     result = space_protect(space, gpa, size, flags);
-    vm_unlock(vm);
+    unlock_after_change(vm, space, result);
     return result;
 }
 
@@ -273,7 +300,7 @@ hv_return_t hv_vm_space_destroy(hv_vm_space_t asid)
 
     if (result != HV_SUCCESS)
         return result;
-    if (space->vcpu_references > 0)
+    if (space->vcpu_references > 0 || space->dma_references > 0)
         result = HV_BUSY;
     else
         vm_remove_space(vm, asid);
@@ -290,6 +317,19 @@ hv_return_t hvx_vm_space_set_strict(hv_vm_space_t asid, bool strict)
     if (result != HV_SUCCESS)
         return result;
     result = space_set_strict(space, strict);
+    vm_unlock(vm);
+    return result;
+}
+
+hv_return_t hvx_vm_faults(hvx_fault_t *faults, size_t *count, uint64_t *total)
+{
+    struct vm *vm = vm_lock();
+
+    if (vm == NULL)
+        return HV_NO_DEVICE;
+    hv_return_t result = faults == NULL || count == NULL || total == NULL ? HV_BAD_ARGUMENT : HV_SUCCESS;
+    if (result == HV_SUCCESS)
+        faults_list(&vm->faults, faults, count, total);
     vm_unlock(vm);
     return result;
 }

@@ -1,5 +1,7 @@
 #include "memory/space.h"
 
+#include "memory/rcu.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +16,8 @@ struct space *space_create(hv_vm_space_t id)
         free(space);
         return NULL;
     }
+    pthread_mutex_init(&space->pin_lock, NULL);
+    pthread_cond_init(&space->pin_gone, NULL);
     return space;
 }
 
@@ -21,9 +25,56 @@ void space_destroy(struct space *space)
 {
     if (space == NULL)
         return;
+    while (space->retired_count > 0)
+        region_map_release(space->retired[--space->retired_count]);
     region_map_release(space->map);
+    pthread_cond_destroy(&space->pin_gone);
+    pthread_mutex_destroy(&space->pin_lock);
     free(space);
 }
+
+/* ---- Pins ---- */
+
+unsigned space_pin(struct space *space)
+{
+    const unsigned generation = atomic_load(&space->pin_generation) & 1;
+
+    atomic_fetch_add(&space->pins[generation], 1);
+    return generation;
+}
+
+void space_unpin(struct space *space, unsigned generation)
+{
+    if (atomic_fetch_sub(&space->pins[generation & 1], 1) != 1)
+        return;
+    pthread_mutex_lock(&space->pin_lock);
+    pthread_cond_broadcast(&space->pin_gone);
+    pthread_mutex_unlock(&space->pin_lock);
+}
+
+bool space_has_pins(const struct space *space)
+{
+    return atomic_load(&space->pins[0]) != 0 || atomic_load(&space->pins[1]) != 0;
+}
+
+void space_wait_for_pins(struct space *space)
+{
+    pthread_mutex_lock(&space->pin_lock);
+    /*
+     * Twice: pins of the generation before, and of the one that was current. New ones go to the other generation, so
+     * that neither wait is prolonged by those who come later.
+     */
+    for (unsigned i = 0; i < 2; i++) {
+        const unsigned old = atomic_fetch_add(&space->pin_generation, 1) & 1;
+        /* Whoever read the old generation has counted itself in it by now. */
+        rcu_wait_for_readers();
+        while (atomic_load(&space->pins[old]) != 0)
+            pthread_cond_wait(&space->pin_gone, &space->pin_lock);
+    }
+    pthread_mutex_unlock(&space->pin_lock);
+}
+
+/* ---- Changes ---- */
 
 hv_return_t space_listen(struct space *space, const struct space_listener *listener)
 {
@@ -66,8 +117,24 @@ hv_memory_flags_t space_slot_flags(bool is_strict, hv_memory_flags_t flags)
     return is_strict && !(flags & HV_MEMORY_EXEC) ? 0 : flags;
 }
 
+/* Releases a version that has been replaced, now or when nobody can be reading it any more. */
+static void space_retire(struct space *space, struct region_map *old, bool takes_away)
+{
+    if (space->dma_references > 0) {
+        if (!takes_away && space->retired_count < SPACE_RETIRED_MAX) {
+            space->retired[space->retired_count++] = old;
+            return;
+        }
+        rcu_wait_for_readers();
+    }
+    region_map_release(old);
+    while (space->retired_count > 0)
+        region_map_release(space->retired[--space->retired_count]);
+}
+
 /* Tells the listener and puts the new version, which may be NULL for want of memory, in the old one's place. */
-static hv_return_t space_commit(struct space *space, struct region_map *map, uint64_t gpa, uint64_t size)
+static hv_return_t space_commit(struct space *space, struct region_map *map, uint64_t gpa, uint64_t size,
+                                bool takes_away)
 {
     hv_return_t result = HV_SUCCESS;
 
@@ -79,8 +146,7 @@ static hv_return_t space_commit(struct space *space, struct region_map *map, uin
         region_map_release(map);
         return result;
     }
-    region_map_release(space->map);
-    space->map = map;
+    space_retire(space, atomic_exchange(&space->map, map), takes_away);
     return HV_SUCCESS;
 }
 
@@ -88,21 +154,21 @@ hv_return_t space_map(struct space *space, const struct region *region)
 {
     if (region_map_overlaps(space->map, region->gpa, region->size))
         return HV_ERROR;
-    return space_commit(space, region_map_add(space->map, region), region->gpa, region->size);
+    return space_commit(space, region_map_add(space->map, region), region->gpa, region->size, false);
 }
 
 hv_return_t space_unmap(struct space *space, uint64_t gpa, uint64_t size)
 {
     if (!region_map_overlaps(space->map, gpa, size))
         return HV_SUCCESS;
-    return space_commit(space, region_map_remove(space->map, gpa, size), gpa, size);
+    return space_commit(space, region_map_remove(space->map, gpa, size), gpa, size, true);
 }
 
 hv_return_t space_protect(struct space *space, uint64_t gpa, uint64_t size, hv_memory_flags_t flags)
 {
     if (!region_map_covers(space->map, gpa, size))
         return HV_ERROR;
-    return space_commit(space, region_map_protect(space->map, gpa, size, flags), gpa, size);
+    return space_commit(space, region_map_protect(space->map, gpa, size, flags), gpa, size, true);
 }
 
 hv_return_t space_copy(const struct space *space, uint64_t gpa, uint64_t size, void *to, const void *from)

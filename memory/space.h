@@ -9,6 +9,8 @@
 
 #include <Hypervisor/hvx.h>
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 /* Who is told of changes, before they are published. */
@@ -21,16 +23,29 @@ struct space_listener {
     void *context;
 };
 
+enum { SPACE_RETIRED_MAX = 32 };
+
 struct space {
     hv_vm_space_t id;
-    /* The version in force; guarded by the VM's lock. */
-    struct region_map *map;
+    /* The version in force. Changed with the VM's lock held; read with it, or by RCU's readers. */
+    struct region_map *_Atomic map;
     /* A missing HV_MEMORY_EXEC is enforced: see hvx_vm_space_set_strict(). */
     bool is_strict;
     /* change is NULL where nobody listens. */
     struct space_listener listener;
     /* vCPUs that are in the space, or were when they were destroyed. */
     unsigned vcpu_references;
+    /* Open DMA handles, and calls that wait for pins. Without any there are no RCU readers. */
+    unsigned dma_references;
+    /* Versions that took nothing away from those who may still read them: they wait for a change that does. */
+    struct region_map *retired[SPACE_RETIRED_MAX];
+    unsigned retired_count;
+    /* Pins of memory, by the generation in which they were taken; a change that takes memory away begins a new one. */
+    atomic_uint pin_generation;
+    atomic_ulong pins[2];
+    /* For one who waits for pins at a time. */
+    pthread_mutex_t pin_lock;
+    pthread_cond_t pin_gone;
 };
 
 /* NULL: no memory. */
@@ -40,6 +55,19 @@ struct space *space_create(hv_vm_space_t id);
 void space_destroy(struct space *space);
 
 /*
+ * Waits until all pins that were taken before the last change have been let go. Any thread, without the VM's lock; the
+ * space has a DMA reference meanwhile.
+ */
+void space_wait_for_pins(struct space *space);
+
+/* Whether there is anybody to wait for. */
+bool space_has_pins(const struct space *space);
+
+/* Takes a pin, inside the RCU section that looked the memory up, and lets it go. */
+unsigned space_pin(struct space *space);
+void space_unpin(struct space *space, unsigned generation);
+
+/*
  * Gives the space a listener, which is told first of the map as it is. On an error of
  * its own there is no listener.
  */
@@ -47,7 +75,8 @@ hv_return_t space_listen(struct space *space, const struct space_listener *liste
 
 /*
  * The calls of the API, with its results, on arguments that are well-formed: aligned, not empty, below
- * REGION_GPA_END. The map changes whole or not at all. For one thread at a time.
+ * REGION_GPA_END. The map changes whole or not at all. For one thread at a time. When they return no reader has what
+ * they have taken away; pins may be left.
  */
 hv_return_t space_map(struct space *space, const struct region *region);
 hv_return_t space_unmap(struct space *space, uint64_t gpa, uint64_t size);

@@ -17,6 +17,7 @@ hv_return_t vm_create(struct vm **ret_vm)
     if (result != HV_SUCCESS)
         goto close_system;
     pthread_mutex_init(&vm->lock, NULL);
+    faults_init(&vm->faults);
     *ret_vm = vm;
     return HV_SUCCESS;
 
@@ -63,6 +64,7 @@ void vm_destroy(struct vm *vm)
         if (vm->power_on[id] != NULL)
             vm->free_power_on(vm->power_on[id]);
     kvm_system_close(&vm->kvm);
+    faults_fini(&vm->faults);
     pthread_mutex_destroy(&vm->lock);
     free(vm);
 }

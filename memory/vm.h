@@ -4,6 +4,7 @@
 #ifndef MEMORY_VM_H
 #define MEMORY_VM_H
 
+#include "memory/faults.h"
 #include "memory/kvm_slots.h"
 #include "memory/space.h"
 
@@ -31,6 +32,10 @@ struct vm {
     struct space *spaces[VM_SPACE_MAX];
     struct vcpu *vcpus[VM_VCPU_MAX];
     unsigned vcpu_count;
+    /* Open DMA handles, and calls that wait for their pins. */
+    unsigned dma_count;
+    /* Has a lock of its own. */
+    struct faults faults;
     /* The state in which KVM made the vCPU with this id; vmm/vcpu's, ended by free_power_on. */
     struct vcpu_state *power_on[VM_VCPU_MAX];
     void (*free_power_on)(struct vcpu_state *state);

@@ -5,10 +5,8 @@
 #define TESTS_DEVICE_TEST_H
 
 #include "devices/bus.h"
+#include "test_random.h"
 #include "unit_test.h"
-
-#include <stdio.h>
-#include <time.h>
 
 /* Refuses a change that is none. */
 struct test_irq {
@@ -62,32 +60,6 @@ static inline struct bus *test_bus_with(struct device *device, uint64_t size)
     ck_assert_ptr_nonnull(bus);
     ck_assert_int_eq(bus_attach(bus, TEST_DEVICE_BASE, size, device, &error), 0);
     return bus;
-}
-
-/* Random numbers that a seed repeats: QUIRE_TEST_SEED, or one that it makes up and prints. */
-static inline uint64_t test_random_seed(void)
-{
-    const char *given = getenv("QUIRE_TEST_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) << 20 ^ (uint64_t)clock();
-
-    printf("QUIRE_TEST_SEED=%llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    return seed ? seed : 1;
-}
-
-/* xorshift64* */
-static inline uint64_t test_random(uint64_t *seed)
-{
-    *seed ^= *seed >> 12;
-    *seed ^= *seed << 25;
-    *seed ^= *seed >> 27;
-    return *seed * UINT64_C(0x2545f4914f6cdd1d);
-}
-
-/* From 0 to below - 1. */
-static inline unsigned test_random_below(uint64_t *seed, unsigned below)
-{
-    return (unsigned)((test_random(seed) >> 32) % below);
 }
 
 /* 200000 accesses of all widths in and around a device of this size, with a reset now and then. */

@@ -166,6 +166,31 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
     }
 }
 
+void vcpu_record_fault(const struct vcpu *vcpu)
+{
+    const hvx_exit_memory_t *access = &vcpu->exit.memory;
+    struct kvm_regs regs = {0};
+    hvx_fault_t fault = {.space = access->space,
+                         .gpa = access->gpa,
+                         .access = access->access,
+                         .allowed = access->allowed,
+                         .length = access->length,
+                         .vcpu = vcpu->id};
+
+    pthread_mutex_lock(&vcpu->vm->lock);
+    const struct region *region = region_map_find(vcpu->vm->spaces[access->space]->map, access->gpa);
+    const bool is_mapped = region != NULL && region->gpa <= access->gpa;
+    if (is_mapped)
+        memcpy(fault.mapping, region->name, sizeof(fault.mapping));
+    pthread_mutex_unlock(&vcpu->vm->lock);
+    if (!is_mapped && access->access != HV_MEMORY_EXEC)
+        return;
+    if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) == 0)
+        fault.rip = regs.rip;
+    memcpy(fault.data, access->data, sizeof(fault.data));
+    faults_add(&vcpu->vm->faults, &fault);
+}
+
 hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;

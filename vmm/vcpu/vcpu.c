@@ -281,6 +281,8 @@ static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
         while (error == EAGAIN || (error == EINTR && goes_on(vcpu, deadline)));
         vcpu_describe_exit(vcpu, error);
     } while (access_is_allowed(vcpu));
+    if (vcpu->exit.reason == HVX_EXIT_MEMORY)
+        vcpu_record_fault(vcpu);
     return HV_SUCCESS;
 }
 

@@ -52,6 +52,9 @@ struct vcpu *vcpu_owned(hv_vcpuid_t id, hv_return_t *ret_error);
 /* Fills in vcpu->exit from what KVM_RUN has left; error is its errno value, or 0. */
 void vcpu_describe_exit(struct vcpu *vcpu, int error);
 
+/* Records the last exit, a memory access that goes to the client, among the VM's faults if it is one. */
+void vcpu_record_fault(const struct vcpu *vcpu);
+
 /*
  * Before KVM_RUN: carries out a pending access that the map now allows. HV_SUCCESS: the vCPU can run.
  * HV_ERROR: it is still not allowed, and the exit stands.

@@ -44,7 +44,8 @@ extern "C" {
  */
 HV_API hv_return_t hv_vm_create(hv_vm_options_t flags);
 
-/* Ends the VM; mappings and extra spaces go with it. HV_BUSY, and nothing has changed: vCPUs are left. */
+/* Ends the VM; mappings and extra spaces go with it. HV_BUSY, and nothing has changed: vCPUs or DMA handles are left.
+ */
 HV_API hv_return_t hv_vm_destroy(void);
 
 /* What the host offers; works without a VM. HV_CAP_ADDRSPACEMAX counts the default space. */
@@ -72,7 +73,7 @@ HV_API hv_return_t hv_vm_map(hv_uvaddr_t uva, hv_gpaddr_t gpa, size_t size, hv_m
 
 /*
  * Takes a range away, whole mappings or parts of them; what is not mapped is passed over. When it returns, no
- * vCPU uses the memory any more.
+ * vCPU and no device uses the memory any more; it waits for devices' pins.
  */
 HV_API hv_return_t hv_vm_unmap(hv_gpaddr_t gpa, size_t size);
 
@@ -86,7 +87,8 @@ HV_API hv_return_t hv_vm_space_create(hv_vm_space_t *asid);
 
 /*
  * Ends a space and its mappings. HV_BAD_ARGUMENT for the default space. HV_BUSY: a vCPU is in it, or was in it
- * when it was destroyed (as on Apple's systems, such a space stays until hv_vm_destroy()).
+ * when it was destroyed (as on Apple's systems, such a space stays until hv_vm_destroy()), or a device has a DMA
+ * handle.
  */
 HV_API hv_return_t hv_vm_space_destroy(hv_vm_space_t asid);
 

@@ -53,6 +53,36 @@ HV_API hv_return_t hvx_vm_write_space(hv_vm_space_t asid, hv_gpaddr_t gpa, const
  */
 HV_API hv_return_t hvx_vm_space_set_strict(hv_vm_space_t asid, bool strict);
 
+/* In the place of a vCPU's id: the access was a device's. */
+#define HVX_FAULT_NO_VCPU UINT32_MAX
+
+/* An access that the flags of a mapping forbid, or a fetch or a device's access where nothing is mapped. */
+typedef struct {
+    /* From 0 on, over the VM's life. */
+    uint64_t number;
+    hv_vm_space_t space;
+    hv_gpaddr_t gpa;
+    /* What was tried, of HV_MEMORY_READ, HV_MEMORY_WRITE, HV_MEMORY_EXEC, and what the mapping allows. */
+    hv_memory_flags_t access;
+    hv_memory_flags_t allowed;
+    /* Bytes, from gpa on. */
+    uint64_t length;
+    /* What a vCPU's write wanted to store. */
+    uint8_t data[8];
+    /* The mapping's name. */
+    char mapping[HVX_NAME_SIZE];
+    /* Who it was: a vCPU, whose RIP is where KVM left it, or a device. */
+    hv_vcpuid_t vcpu;
+    uint64_t rip;
+    char device[HVX_NAME_SIZE];
+} hvx_fault_t;
+
+/*
+ * Gives the last faults of all spaces, the oldest first: *count is the room at faults, and afterwards how many there
+ * are, 64 at most; *total is how many there ever were.
+ */
+HV_API hv_return_t hvx_vm_faults(hvx_fault_t *faults, size_t *count, uint64_t *total);
+
 /* ---- vCPUs ----------------------------------------------------------------------------------------------- */
 
 typedef enum {

@@ -1,0 +1,300 @@
+/*
+ * Random changes of several spaces against a model of single pages: results, maps and KVM's slots are compared after
+ * each call. KVM is a fake here, so that calls can be refused anywhere in the middle of a change.
+ */
+#include "test_random.h"
+#include "unit_test.h"
+
+#include "memory/kvm_slots.h"
+#include "memory/space.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdarg.h>
+#include <string.h>
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { CALLS = 100000 };
+#else
+enum { CALLS = 1000000 };
+#endif
+
+/* As ck_assert(), which costs a system call, and this is asked a hundred million times. */
+#define EXPECT(condition)                                                                                              \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            ck_abort_msg("not so: %s", #condition);                                                                    \
+    } while (0)
+
+enum { PAGE = 4096, PAGES = 48, SPACES = 4, FAKE_SLOTS = 64 };
+
+static const hv_memory_flags_t ALL = HV_MEMORY_READ | HV_MEMORY_WRITE | HV_MEMORY_EXEC;
+
+/* ---- A fake of KVM: one set of slots for each VM ---- */
+
+struct fake_slot {
+    uint64_t gpa;
+    uint64_t size;
+    uint64_t hva;
+    bool read_only;
+};
+
+static struct fake_vm {
+    int fd;
+    struct fake_slot slots[FAKE_SLOTS];
+} vms[SPACES];
+
+/* How many more changes of slots go well before one is refused; negative: all. */
+static int changes_until_refusal = -1;
+
+static int set_slot(struct fake_vm *vm, const struct kvm_userspace_memory_region *region)
+{
+    EXPECT(region->slot < FAKE_SLOTS);
+    struct fake_slot *slot = &vm->slots[region->slot];
+
+    if (changes_until_refusal >= 0 && changes_until_refusal-- == 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    if (region->memory_size == 0) {
+        EXPECT(slot->size != 0);
+        *slot = (struct fake_slot){0};
+        return 0;
+    }
+    /* KVM changes no slot's place, and lets none overlap. */
+    EXPECT(slot->size == 0);
+    for (unsigned i = 0; i < FAKE_SLOTS; i++)
+        EXPECT(vm->slots[i].size == 0 || vm->slots[i].gpa + vm->slots[i].size <= region->guest_phys_addr ||
+               region->guest_phys_addr + region->memory_size <= vm->slots[i].gpa);
+    *slot = (struct fake_slot){.gpa = region->guest_phys_addr,
+                               .size = region->memory_size,
+                               .hva = region->userspace_addr,
+                               .read_only = (region->flags & KVM_MEM_READONLY) != 0};
+    return 0;
+}
+
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, request);
+    const void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (request == KVM_CREATE_VM)
+        return open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (request != KVM_SET_USER_MEMORY_REGION)
+        return 0;
+    for (unsigned i = 0; i < SPACES; i++)
+        if (vms[i].fd == fd)
+            return set_slot(&vms[i], argument);
+    ck_abort_msg("a slot of no VM");
+    return -1;
+}
+
+/* ---- The model ---- */
+
+struct page {
+    bool is_mapped;
+    unsigned host_page;
+    hv_memory_flags_t flags;
+};
+
+static struct model {
+    struct page pages[PAGES];
+    bool is_strict;
+} models[SPACES];
+
+static struct space *spaces[SPACES];
+static struct kvm_slots *slots[SPACES];
+/* Only its addresses are used. */
+static uint8_t *const host = (uint8_t *)(uintptr_t)0x100000000;
+
+static bool any_mapped(const struct model *model, unsigned first, unsigned count)
+{
+    for (unsigned i = first; i < first + count; i++)
+        if (model->pages[i].is_mapped)
+            return true;
+    return false;
+}
+
+static bool all_mapped(const struct model *model, unsigned first, unsigned count)
+{
+    for (unsigned i = first; i < first + count; i++)
+        if (!model->pages[i].is_mapped)
+            return false;
+    return true;
+}
+
+static void compare_map(const struct space *space, const struct model *model)
+{
+    for (unsigned i = 0; i < PAGES; i++) {
+        const struct page *page = &model->pages[i];
+        const struct region *region = region_map_find(space->map, (uint64_t)i * PAGE);
+        const bool found = region != NULL && region->gpa <= (uint64_t)i * PAGE;
+        EXPECT(found == page->is_mapped);
+        if (!found)
+            continue;
+        EXPECT(region->flags == page->flags);
+        EXPECT(region->hva + (i * (uint64_t)PAGE - region->gpa) == host + (uint64_t)page->host_page * PAGE);
+    }
+}
+
+static const struct fake_slot *fake_find(const struct fake_vm *vm, uint64_t gpa)
+{
+    for (unsigned i = 0; i < FAKE_SLOTS; i++)
+        if (vm->slots[i].size != 0 && vm->slots[i].gpa <= gpa && gpa < vm->slots[i].gpa + vm->slots[i].size)
+            return &vm->slots[i];
+    return NULL;
+}
+
+static void compare_slots(const struct fake_vm *vm, const struct model *model)
+{
+    for (unsigned i = 0; i < PAGES; i++) {
+        const struct page *page = &model->pages[i];
+        const struct fake_slot *slot = fake_find(vm, (uint64_t)i * PAGE);
+        const bool wanted =
+            page->is_mapped && page->flags != 0 && (!model->is_strict || (page->flags & HV_MEMORY_EXEC) != 0);
+        EXPECT((slot != NULL) == wanted);
+        if (!wanted)
+            continue;
+        EXPECT(slot->read_only == !(page->flags & HV_MEMORY_WRITE));
+        EXPECT(slot->hva + (i * (uint64_t)PAGE - slot->gpa) == (uintptr_t)host + (uint64_t)page->host_page * PAGE);
+    }
+}
+
+/* ---- Calls ---- */
+
+static uint64_t seed;
+
+static unsigned below(unsigned limit)
+{
+    return (unsigned)test_random_below(&seed, limit);
+}
+
+static hv_return_t call_map(unsigned which, unsigned first, unsigned count)
+{
+    const hv_memory_flags_t flags = below(8);
+    const unsigned host_page = below(PAGES);
+    const struct region region = {.gpa = (uint64_t)first * PAGE,
+                                  .size = (uint64_t)count * PAGE,
+                                  .hva = host + (uint64_t)host_page * PAGE,
+                                  .flags = flags};
+    const bool expected = !any_mapped(&models[which], first, count);
+    hv_return_t result = space_map(spaces[which], &region);
+
+    if (!expected)
+        EXPECT(result == HV_ERROR);
+    for (unsigned i = 0; result == HV_SUCCESS && i < count; i++)
+        models[which].pages[first + i] = (struct page){true, host_page + i, flags};
+    return result;
+}
+
+static hv_return_t call_unmap(unsigned which, unsigned first, unsigned count)
+{
+    hv_return_t result = space_unmap(spaces[which], (uint64_t)first * PAGE, (uint64_t)count * PAGE);
+
+    for (unsigned i = 0; result == HV_SUCCESS && i < count; i++)
+        models[which].pages[first + i].is_mapped = false;
+    return result;
+}
+
+static hv_return_t call_protect(unsigned which, unsigned first, unsigned count)
+{
+    const hv_memory_flags_t flags = below(2) == 0 ? ALL : below(8);
+    const bool expected = all_mapped(&models[which], first, count);
+    hv_return_t result = space_protect(spaces[which], (uint64_t)first * PAGE, (uint64_t)count * PAGE, flags);
+
+    if (!expected)
+        EXPECT(result == HV_ERROR);
+    for (unsigned i = 0; result == HV_SUCCESS && i < count; i++)
+        models[which].pages[first + i].flags = flags;
+    return result;
+}
+
+static hv_return_t call_set_strict(unsigned which)
+{
+    const bool is_strict = below(2) == 0;
+    hv_return_t result = space_set_strict(spaces[which], is_strict);
+
+    if (result == HV_SUCCESS)
+        models[which].is_strict = is_strict;
+    return result;
+}
+
+static hv_return_t call_something(unsigned which)
+{
+    const unsigned first = below(PAGES);
+    const unsigned most = below(3) == 0 ? PAGES - first : 4;
+    const unsigned count = 1 + below(most < PAGES - first ? most : PAGES - first);
+
+    switch (below(16)) {
+    case 0:
+        return call_set_strict(which);
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+        return call_unmap(which, first, count);
+    case 5:
+    case 6:
+    case 7:
+    case 8:
+    case 9:
+        return call_protect(which, first, count);
+    default:
+        return call_map(which, first, count);
+    }
+}
+
+START_TEST(random_calls_do_what_a_model_of_pages_does)
+{
+    static const struct kvm_system system = {.slot_limit = FAKE_SLOTS};
+    unsigned refused = 0;
+    unsigned done = 0;
+
+    seed = test_random_seed();
+    for (unsigned i = 0; i < SPACES; i++) {
+        spaces[i] = space_create(i);
+        ck_assert_int_eq(kvm_slots_create(&system, &slots[i]), HV_SUCCESS);
+        vms[i].fd = kvm_slots_vm_fd(slots[i]);
+        const struct space_listener listener = {.change = kvm_slots_change, .context = slots[i]};
+        ck_assert_int_eq(space_listen(spaces[i], &listener), HV_SUCCESS);
+        /* One has to think that there are readers. */
+        spaces[i]->dma_references = i == 0;
+    }
+    for (unsigned call = 0; call < CALLS; call++) {
+        const unsigned which = below(SPACES);
+        changes_until_refusal = below(8) == 0 ? (int)below(4) : -1;
+        const bool may_be_refused = changes_until_refusal >= 0;
+        hv_return_t result = call_something(which);
+        if (result == HV_NO_RESOURCES)
+            EXPECT(may_be_refused);
+        refused += result == HV_NO_RESOURCES;
+        done += result == HV_SUCCESS;
+        changes_until_refusal = -1;
+        compare_map(spaces[which], &models[which]);
+        compare_slots(&vms[which], &models[which]);
+    }
+    /* The test has tested something. */
+    ck_assert_uint_gt(refused, CALLS / 100);
+    ck_assert_uint_gt(done, CALLS / 4);
+    for (unsigned i = 0; i < SPACES; i++) {
+        kvm_slots_destroy(slots[i]);
+        space_destroy(spaces[i]);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("slots_model");
+    TCase *tcase = tcase_create("model");
+
+    tcase_set_timeout(tcase, 280);
+    tcase_add_test(tcase, random_calls_do_what_a_model_of_pages_does);
+    suite_add_tcase(suite, tcase);
+    return unit_test_run(suite);
+}
