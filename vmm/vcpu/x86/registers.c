@@ -3,6 +3,8 @@
  */
 #include "vmm/vcpu/vcpu.h"
 
+#include "vmm/vcpu/x86/state.h"
+
 #include <asm/processor-flags.h>
 #include <stddef.h>
 #include <string.h>
@@ -258,25 +260,6 @@ hv_return_t hv_vcpu_write_fpstate(hv_vcpuid_t id, const void *buffer, size_t siz
     return ioctl(vcpu->fd, KVM_SET_XSAVE, &xsave) < 0 ? HV_BAD_ARGUMENT : HV_SUCCESS;
 }
 
-/* One MSR in the layout of KVM_GET_MSRS and KVM_SET_MSRS: a header and one entry behind it. */
-union one_msr {
-    struct kvm_msrs msrs;
-    uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
-};
-
-/* Gets or sets one MSR; whether KVM did, which says how many it has done. */
-static bool access_msr(const struct vcpu *vcpu, unsigned long request, uint32_t msr, uint64_t *value)
-{
-    union one_msr one = {.msrs.nmsrs = 1};
-
-    one.msrs.entries[0].index = msr;
-    one.msrs.entries[0].data = *value;
-    if (ioctl(vcpu->fd, request, &one) != 1)
-        return false;
-    *value = one.msrs.entries[0].data;
-    return true;
-}
-
 hv_return_t hv_vcpu_read_msr(hv_vcpuid_t id, uint32_t msr, uint64_t *value)
 {
     hv_return_t result;
@@ -287,7 +270,7 @@ hv_return_t hv_vcpu_read_msr(hv_vcpuid_t id, uint32_t msr, uint64_t *value)
         return result;
     if (value == NULL)
         return HV_BAD_ARGUMENT;
-    if (!access_msr(vcpu, KVM_GET_MSRS, msr, &data))
+    if (!vcpu_access_msr(vcpu->fd, KVM_GET_MSRS, msr, &data))
         return HV_UNSUPPORTED;
     *value = data;
     return HV_SUCCESS;
@@ -300,7 +283,7 @@ hv_return_t hv_vcpu_write_msr(hv_vcpuid_t id, uint32_t msr, uint64_t value)
 
     if (vcpu == NULL)
         return result;
-    return access_msr(vcpu, KVM_SET_MSRS, msr, &value) ? HV_SUCCESS : HV_BAD_ARGUMENT;
+    return vcpu_access_msr(vcpu->fd, KVM_SET_MSRS, msr, &value) ? HV_SUCCESS : HV_BAD_ARGUMENT;
 }
 
 /* Whether the vCPU has such an MSR. */
@@ -312,7 +295,7 @@ static hv_return_t check_msr(hv_vcpuid_t id, uint32_t msr)
 
     if (vcpu == NULL)
         return result;
-    return access_msr(vcpu, KVM_GET_MSRS, msr, &value) ? HV_SUCCESS : HV_UNSUPPORTED;
+    return vcpu_access_msr(vcpu->fd, KVM_GET_MSRS, msr, &value) ? HV_SUCCESS : HV_UNSUPPORTED;
 }
 
 hv_return_t hv_vcpu_enable_native_msr(hv_vcpuid_t id, uint32_t msr, bool enable)
@@ -389,8 +372,8 @@ static hv_return_t set_counter(const struct vcpu *vcpu, uint64_t tsc)
     uint64_t value = tsc;
     uint64_t now = 0;
 
-    if (!access_msr(vcpu, KVM_SET_MSRS, time_stamp_counter, &value) ||
-        !access_msr(vcpu, KVM_GET_MSRS, time_stamp_counter, &now))
+    if (!vcpu_access_msr(vcpu->fd, KVM_SET_MSRS, time_stamp_counter, &value) ||
+        !vcpu_access_msr(vcpu->fd, KVM_GET_MSRS, time_stamp_counter, &now))
         return HV_ERROR;
     /* 2^40 cycles are minutes; this took less. */
     return now - tsc < 1ull << 40 ? HV_SUCCESS : HV_UNSUPPORTED;

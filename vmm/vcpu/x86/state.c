@@ -9,6 +9,25 @@
 /* Intel SDM volume 4, table 2-2. The counter goes on over a reset, so that all vCPUs' stay in step. */
 static const uint32_t MSR_TIME_STAMP_COUNTER = 0x10;
 
+/* One MSR in the layout of KVM_GET_MSRS and KVM_SET_MSRS: a header and one entry behind it. */
+union one_msr {
+    struct kvm_msrs msrs;
+    uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+};
+
+bool vcpu_access_msr(int vcpu_fd, unsigned long request, uint32_t msr, uint64_t *value)
+{
+    union one_msr one = {.msrs.nmsrs = 1};
+
+    one.msrs.entries[0].index = msr;
+    one.msrs.entries[0].data = *value;
+    /* KVM says how many it has done. */
+    if (ioctl(vcpu_fd, request, &one) != 1)
+        return false;
+    *value = one.msrs.entries[0].data;
+    return true;
+}
+
 struct vcpu_state {
     struct kvm_regs regs;
     struct kvm_sregs sregs;
@@ -218,15 +237,11 @@ static bool is_carried(uint32_t index)
 /* Keeps those that KVM takes back: some it only gives. */
 static void keep_writable(int vcpu_fd, struct kvm_msrs *msrs)
 {
-    struct {
-        struct kvm_msrs header;
-        struct kvm_msr_entry entry;
-    } one = {.header.nmsrs = 1};
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < msrs->nmsrs; i++) {
-        one.entry = msrs->entries[i];
-        if (ioctl(vcpu_fd, KVM_SET_MSRS, &one) == 1)
+        uint64_t value = msrs->entries[i].data;
+        if (vcpu_access_msr(vcpu_fd, KVM_SET_MSRS, msrs->entries[i].index, &value))
             msrs->entries[kept++] = msrs->entries[i];
     }
     msrs->nmsrs = kept;
@@ -273,17 +288,14 @@ hv_return_t vcpu_state_match(int from_fd, int to_fd)
 /* The same offset from the host's counter. An older KVM has no such attribute: the counter's value is carried then. */
 static bool carry_counter(int from_fd, int to_fd)
 {
-    uint64_t value;
+    uint64_t value = 0;
     struct kvm_device_attr offset = {
         .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&value};
-    struct {
-        struct kvm_msrs header;
-        struct kvm_msr_entry entry;
-    } one = {.header.nmsrs = 1, .entry.index = MSR_TIME_STAMP_COUNTER};
 
     if (ioctl(from_fd, KVM_GET_DEVICE_ATTR, &offset) == 0)
         return ioctl(to_fd, KVM_SET_DEVICE_ATTR, &offset) == 0;
-    return ioctl(from_fd, KVM_GET_MSRS, &one) == 1 && ioctl(to_fd, KVM_SET_MSRS, &one) == 1;
+    return vcpu_access_msr(from_fd, KVM_GET_MSRS, MSR_TIME_STAMP_COUNTER, &value) &&
+           vcpu_access_msr(to_fd, KVM_SET_MSRS, MSR_TIME_STAMP_COUNTER, &value);
 }
 
 /* Holds back, or gives back, an external interrupt, and leaves out what belongs to the default space's VM. */

@@ -7,6 +7,10 @@
 #include <Hypervisor/hvx.h>
 
 #include <linux/kvm.h>
+#include <stdbool.h>
+
+/* Gets or sets one MSR (KVM_GET_MSRS, KVM_SET_MSRS); whether KVM did. */
+bool vcpu_access_msr(int vcpu_fd, unsigned long request, uint32_t msr, uint64_t *value);
 
 /* A vCPU's state, and room for a change of it. */
 struct vcpu_state;
