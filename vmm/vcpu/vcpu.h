@@ -49,6 +49,18 @@ struct vcpu {
 /* The calling thread's vCPU if it has this id. Otherwise NULL, and *ret_error says why not. Takes no lock. */
 struct vcpu *vcpu_owned(hv_vcpuid_t id, hv_return_t *ret_error);
 
+/* Whether the caller may do what is for the owner, or for anybody once the owner has ended. With the VM locked. */
+bool vcpu_is_callers(const struct vcpu *vcpu);
+
+/* Gets the vCPU out of the guest, or keeps it from entering. With the VM locked. */
+void vcpu_kick(const struct vcpu *vcpu);
+
+/* Puts the vCPU at a place: a space, and its KVM vCPU there. With the VM locked. */
+void vcpu_place(struct vcpu *vcpu, hv_vm_space_t space, const struct kvm_vcpu *kvm);
+
+/* CLOCK_MONOTONIC */
+uint64_t vcpu_now_nanoseconds(void);
+
 /* Fills in vcpu->exit from what KVM_RUN has left; error is its errno value, or 0. */
 void vcpu_describe_exit(struct vcpu *vcpu, int error);
 

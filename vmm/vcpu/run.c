@@ -1,0 +1,190 @@
+/*
+ * Running vCPUs and getting them out of the guest.
+ */
+#include "vmm/vcpu/vcpu.h"
+
+#include "vmm/vcpu/x86/state.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+/* One KVM_RUN, between the gate's leaves. Its errno value, or 0. */
+static int enter_guest(struct vcpu *vcpu)
+{
+    gate_enter(vcpu->gate, &vcpu->pass);
+    const uint64_t entered = __rdtsc();
+    int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+    vcpu->cycles_in_guest += __rdtsc() - entered;
+    gate_leave(vcpu->gate, &vcpu->pass);
+    return error;
+}
+
+/*
+ * Whether a run that a signal has ended is to go on: it was for the gate, or for a deadline that has not come. The flag
+ * that made KVM leave is cleared first, so that a request in between makes it leave again.
+ */
+static bool goes_on(struct vcpu *vcpu, uint64_t deadline)
+{
+    __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    const bool kicked = atomic_exchange(&vcpu->kicked, false);
+    if (atomic_exchange(&vcpu->interrupt_requested, false))
+        return false;
+    if (deadline != HV_DEADLINE_FOREVER)
+        return vcpu_now_nanoseconds() < deadline;
+    return kicked;
+}
+
+/*
+ * Whether the exit is an access that the map allows, and that is done now. Such accesses come from strict spaces, whose
+ * data KVM has no slots for, and from changes that overtook the access.
+ */
+static bool access_is_allowed(struct vcpu *vcpu)
+{
+    return vcpu->access_pending && vcpu_settle_access(vcpu) == HV_SUCCESS;
+}
+
+static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
+{
+    int error;
+
+    if (vcpu->access_pending && vcpu_settle_access(vcpu) != HV_SUCCESS)
+        return HV_SUCCESS;
+    do {
+        do
+            error = enter_guest(vcpu);
+        /* EAGAIN: a processor that waits for its start-up was woken for nothing. */
+        while (error == EAGAIN || (error == EINTR && goes_on(vcpu, deadline)));
+        vcpu_describe_exit(vcpu, error);
+    } while (access_is_allowed(vcpu));
+    if (vcpu->exit.reason == HVX_EXIT_MEMORY)
+        vcpu_record_fault(vcpu);
+    return HV_SUCCESS;
+}
+
+hv_return_t hv_vcpu_run(hv_vcpuid_t id)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+
+    return vcpu == NULL ? result : run_until(vcpu, HV_DEADLINE_FOREVER);
+}
+
+/* Arms the timer whose signal ends the run; 0 disarms it. */
+static hv_return_t set_timer(struct vcpu *vcpu, uint64_t deadline)
+{
+    const struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)}};
+
+    if (!vcpu->has_timer) {
+        struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = hvx_interrupt_signal()};
+        event._sigev_un._tid = gettid();
+        if (timer_create(CLOCK_MONOTONIC, &event, &vcpu->timer) < 0)
+            return HV_NO_RESOURCES;
+        vcpu->has_timer = true;
+    }
+    return timer_settime(vcpu->timer, TIMER_ABSTIME, &when, NULL) == 0 ? HV_SUCCESS : HV_BAD_ARGUMENT;
+}
+
+hv_return_t hv_vcpu_run_until(hv_vcpuid_t id, uint64_t deadline)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+
+    if (vcpu == NULL)
+        return result;
+    if (deadline == HV_DEADLINE_FOREVER)
+        return run_until(vcpu, deadline);
+    /* A deadline of 0 would disarm the timer; all that is past is alike. */
+    result = set_timer(vcpu, deadline == 0 ? 1 : deadline);
+    if (result != HV_SUCCESS)
+        return result;
+    result = run_until(vcpu, deadline);
+    (void)set_timer(vcpu, 0);
+    return result;
+}
+
+hv_return_t hv_vcpu_interrupt(hv_vcpuid_t *vcpus, unsigned int vcpu_count)
+{
+    struct vm *vm = vm_lock();
+    hv_return_t result = HV_SUCCESS;
+
+    if (vm == NULL)
+        return HV_NO_DEVICE;
+    if (vcpus == NULL && vcpu_count > 0)
+        result = HV_BAD_ARGUMENT;
+    for (unsigned i = 0; i < vcpu_count && result == HV_SUCCESS; i++)
+        if (vcpus[i] >= VM_VCPU_MAX || vm->vcpus[vcpus[i]] == NULL)
+            result = HV_BAD_ARGUMENT;
+    for (unsigned i = 0; i < vcpu_count && result == HV_SUCCESS; i++) {
+        atomic_store(&vm->vcpus[vcpus[i]]->interrupt_requested, true);
+        vcpu_kick(vm->vcpus[vcpus[i]]);
+    }
+    vm_unlock(vm);
+    return result;
+}
+
+hv_return_t vcpu_finish_instruction(struct vcpu *vcpu)
+{
+    /* KVM carries on with the instruction, looks at the flag, and comes back. */
+    __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+    if (!atomic_load(&vcpu->interrupt_requested))
+        __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    if (error == EINTR)
+        return HV_SUCCESS;
+    vcpu_describe_exit(vcpu, error);
+    return HV_BUSY;
+}
+
+/* ---- Times ---- */
+
+hv_return_t hv_vcpu_get_exec_time(hv_vcpuid_t id, uint64_t *time)
+{
+    hv_return_t result;
+    const struct vcpu *vcpu = vcpu_owned(id, &result);
+
+    if (vcpu == NULL)
+        return result;
+    if (time == NULL)
+        return HV_BAD_ARGUMENT;
+    const uint64_t cycles = __rdtsc() - vcpu->cycles_at_start;
+    const uint64_t nanoseconds = vcpu_now_nanoseconds() - vcpu->nanoseconds_at_start;
+    *time = cycles == 0 ? 0 : (uint64_t)((unsigned __int128)vcpu->cycles_in_guest * nanoseconds / cycles);
+    return HV_SUCCESS;
+}
+
+hv_return_t hv_vcpu_get_idle_time(hv_vcpuid_t id, uint64_t *time)
+{
+    hv_return_t result;
+
+    if (vcpu_owned(id, &result) == NULL)
+        return result;
+    return time == NULL ? HV_BAD_ARGUMENT : HV_UNSUPPORTED;
+}
+
+/* ---- The whole state ---- */
+
+hv_return_t hvx_vcpu_reset(hv_vcpuid_t id)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+
+    if (vcpu == NULL)
+        return result;
+    if (vcpu->space != HV_VM_SPACE_DEFAULT)
+        return HV_BUSY;
+    /* Whatever the last instruction still wanted is void. */
+    do {
+        if (vcpu->access_pending)
+            memset(vcpu->run->mmio.data, 0, sizeof(vcpu->run->mmio.data));
+        vcpu->access_pending = false;
+    } while (vcpu_finish_instruction(vcpu) == HV_BUSY &&
+             (vcpu->exit.reason == HVX_EXIT_MEMORY || vcpu->exit.reason == HVX_EXIT_PORT));
+    memset(&vcpu->exit, 0, sizeof(vcpu->exit));
+    vcpu->access_pending = false;
+    return vcpu_state_restore(vcpu->fd, vcpu->vm->power_on[id]);
+}
