@@ -125,8 +125,11 @@ static hv_return_t copy(const hvx_dma_t *dma, uint64_t gpa, uint64_t size, void 
     rcu_enter();
     const struct region_map *map = atomic_load_explicit(&dma->space->map, memory_order_acquire);
     const uint64_t refused = first_refused(map, gpa, size, access);
-    if (refused == gpa + size)
+    if (refused == gpa + size) {
         copy_pieces(map, gpa, size, to, from);
+        if (from != NULL)
+            dirty_log_mark(atomic_load_explicit(&dma->space->dirty, memory_order_acquire), gpa, size);
+    }
     rcu_leave();
     return refused == gpa + size ? HV_SUCCESS : refuse(dma, refused, gpa + size - refused, access);
 }
@@ -173,8 +176,10 @@ static void *find_number(const hvx_dma_t *dma, uint64_t gpa, hv_memory_flags_t a
             return HV_BAD_ARGUMENT;                                                                                    \
         rcu_enter();                                                                                                   \
         uint##bits##_t *number = find_number(dma, gpa, HV_MEMORY_WRITE);                                               \
-        if (number != NULL)                                                                                            \
+        if (number != NULL) {                                                                                          \
             __atomic_store_n(number, htole##bits(value), __ATOMIC_RELEASE);                                            \
+            dirty_log_mark(atomic_load_explicit(&dma->space->dirty, memory_order_acquire), gpa, sizeof(value));        \
+        }                                                                                                              \
         rcu_leave();                                                                                                   \
         return number != NULL ? HV_SUCCESS : refuse(dma, gpa, sizeof(value), HV_MEMORY_WRITE);                         \
     }
@@ -226,12 +231,17 @@ hv_return_t hvx_dma_pin(hvx_dma_t *dma, hv_gpaddr_t gpa, size_t size, hv_memory_
     else if (!list_segments(map, gpa, size, segments, count))
         result = HV_NO_RESOURCES;
     else
-        pin->generation = space_pin(dma->space);
+        *pin = (hvx_dma_pin_t){.generation = space_pin(dma->space), .gpa = gpa, .size = size, .access = access};
     rcu_leave();
     return result == HV_DENIED ? refuse(dma, refused, gpa + size - refused, access) : result;
 }
 
 void hvx_dma_unpin(hvx_dma_t *dma, const hvx_dma_pin_t *pin)
 {
+    if (pin->access & HV_MEMORY_WRITE) {
+        rcu_enter();
+        dirty_log_mark(atomic_load_explicit(&dma->space->dirty, memory_order_acquire), pin->gpa, pin->size);
+        rcu_leave();
+    }
     space_unpin(dma->space, pin->generation);
 }

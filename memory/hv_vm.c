@@ -308,6 +308,46 @@ hv_return_t hv_vm_space_destroy(hv_vm_space_t asid)
     return result;
 }
 
+hv_return_t hvx_vm_dirty_start(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
+{
+    struct vm *vm;
+    struct space *space;
+    hv_return_t result = lock_space(asid, check_range(gpa, size), &vm, &space);
+
+    if (result != HV_SUCCESS)
+        return result;
+    result = space_dirty_start(space, gpa, size);
+    vm_unlock(vm);
+    return result;
+}
+
+hv_return_t hvx_vm_dirty_stop(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
+{
+    struct vm *vm;
+    struct space *space;
+    hv_return_t result = lock_space(asid, check_range(gpa, size), &vm, &space);
+
+    if (result != HV_SUCCESS)
+        return result;
+    result = space_dirty_stop(space, gpa, size);
+    vm_unlock(vm);
+    return result;
+}
+
+hv_return_t hvx_vm_dirty_fetch(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, uint64_t *bitmap)
+{
+    struct vm *vm;
+    struct space *space;
+    hv_return_t arguments = first_error(bitmap == NULL ? HV_BAD_ARGUMENT : HV_SUCCESS, check_range(gpa, size));
+    hv_return_t result = lock_space(asid, arguments, &vm, &space);
+
+    if (result != HV_SUCCESS)
+        return result;
+    result = space_dirty_fetch(space, gpa, size, bitmap);
+    vm_unlock(vm);
+    return result;
+}
+
 hv_return_t hvx_vm_space_set_strict(hv_vm_space_t asid, bool strict)
 {
     struct vm *vm;

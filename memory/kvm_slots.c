@@ -15,6 +15,8 @@ struct slot {
     uint64_t size;
     uint8_t *hva;
     bool read_only;
+    /* KVM logs which of its pages are written. */
+    bool is_logged;
     uint32_t id;
 };
 
@@ -22,6 +24,8 @@ struct kvm_slots {
     const struct kvm_system *system;
     int vm_fd;
     struct gate gate;
+    /* What is tracked, the space's; NULL: nothing. */
+    const struct dirty_log *log;
     /* By id; grows. An entry without a run page was never made. */
     struct kvm_vcpu *vcpus;
     unsigned vcpu_capacity;
@@ -172,7 +176,7 @@ static int set_slot(const struct kvm_slots *slots, const struct slot *slot, uint
 {
     struct kvm_userspace_memory_region region = {
         .slot = slot->id,
-        .flags = slot->read_only ? KVM_MEM_READONLY : 0,
+        .flags = (slot->read_only ? KVM_MEM_READONLY : 0) | (slot->is_logged ? KVM_MEM_LOG_DIRTY_PAGES : 0),
         .guest_phys_addr = slot->gpa,
         .memory_size = size,
         .userspace_addr = (uintptr_t)slot->hva,
@@ -293,6 +297,11 @@ static struct slot slot_part(const struct slot *slot, uint64_t start, uint64_t e
     return part;
 }
 
+static bool wants_log(const struct dirty_log *log, const struct slot *slot)
+{
+    return !slot->read_only && dirty_log_overlaps(log, slot->gpa, slot->size);
+}
+
 /* Appends the slots that a map wants inside [gpa, end). */
 static bool list_append_wanted(struct slot_list *list, const struct region_map *map, bool is_strict, uint64_t gpa,
                                uint64_t end)
@@ -319,7 +328,8 @@ static bool list_append_wanted(struct slot_list *list, const struct region_map *
 
 static bool slot_equals(const struct slot *a, const struct slot *b)
 {
-    return a->gpa == b->gpa && a->size == b->size && a->hva == b->hva && a->read_only == b->read_only;
+    return a->gpa == b->gpa && a->size == b->size && a->hva == b->hva && a->read_only == b->read_only &&
+           a->is_logged == b->is_logged;
 }
 
 /* Takes out of both lists what they begin and end with alike: those slots stay as they are. */
@@ -365,18 +375,101 @@ static hv_return_t slots_exchange(struct kvm_slots *slots, const struct slot_lis
     return result_of_errno(-error) == HV_ERROR ? HV_NO_RESOURCES : result_of_errno(-error);
 }
 
+/* ---- What has been written ---- */
+
+/* Adds to the log what KVM has for a slot, and has it begin anew. */
+static hv_return_t slot_harvest(const struct kvm_slots *slots, const struct slot *slot)
+{
+    const uint64_t page_count = slot->size / 4096;
+    uint64_t *bits = calloc((page_count + 63) / 64, sizeof(*bits));
+    if (bits == NULL)
+        return HV_NO_RESOURCES;
+
+    struct kvm_dirty_log request = {.slot = slot->id, .dirty_bitmap = bits};
+    hv_return_t result = HV_SUCCESS;
+    if (ioctl(slots->vm_fd, KVM_GET_DIRTY_LOG, &request) < 0)
+        result = errno == ENOMEM ? HV_NO_RESOURCES : HV_ERROR;
+    else
+        dirty_log_merge(slots->log, slot->gpa, bits, page_count);
+    free(bits);
+    return result;
+}
+
+hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size)
+{
+    struct kvm_slots *slots = context;
+    hv_return_t result = HV_SUCCESS;
+
+    for (size_t i = slot_index(slots, gpa); i < slots->count && slots->slots[i].gpa < gpa + size; i++)
+        if (result == HV_SUCCESS && slots->slots[i].is_logged)
+            result = slot_harvest(slots, &slots->slots[i]);
+    return result;
+}
+
+/* Sets the slots' flag as the log wants it, which KVM does in place. The number of the slots done. */
+static size_t apply_log(struct kvm_slots *slots, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct slot changed = slots->slots[i];
+        changed.is_logged = wants_log(slots->log, &changed);
+        if (changed.is_logged == slots->slots[i].is_logged)
+            continue;
+        if (set_slot(slots, &changed, changed.size) != 0)
+            return i;
+        slots->slots[i] = changed;
+    }
+    return count;
+}
+
+hv_return_t kvm_slots_set_log(void *context, const struct dirty_log *log)
+{
+    struct kvm_slots *slots = context;
+    const struct dirty_log *old = slots->log;
+
+    slots->log = log;
+    const size_t done = apply_log(slots, slots->count);
+    if (done == slots->count)
+        return HV_SUCCESS;
+    slots->log = old;
+    (void)apply_log(slots, done);
+    return HV_NO_RESOURCES;
+}
+
+/* ---- Changes ---- */
+
+/* What has been written to slots that are about to go, so that it is not forgotten. No vCPU is in the guest. */
+static hv_return_t harvest_all(const struct kvm_slots *slots, const struct slot_list *list)
+{
+    hv_return_t result = HV_SUCCESS;
+
+    for (size_t i = 0; i < list->count && result == HV_SUCCESS; i++)
+        if (list->slots[i].is_logged)
+            result = slot_harvest(slots, &list->slots[i]);
+    return result;
+}
+
+static bool any_logged(const struct slot_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->slots[i].is_logged)
+            return true;
+    return false;
+}
+
 /*
- * The same, and no vCPU sees a moment in between: where slots are made again, they are all outside the guest. Slots
- * that only come or only go need no such thing, as KVM itself lets vCPUs see a slot until it has gone.
+ * As slots_exchange(), and no vCPU sees a moment in between: where slots are made again, they are all outside the
+ * guest. Slots that only come or only go need no such thing, as KVM itself lets vCPUs see a slot until it has gone.
  */
 static hv_return_t slots_replace(struct kvm_slots *slots, const struct slot_list *present,
                                  const struct slot_list *wanted)
 {
-    const bool hold = present->count > 0 && wanted->count > 0;
+    const bool hold = (present->count > 0 && wanted->count > 0) || any_logged(present);
 
     if (hold)
         gate_hold(&slots->gate);
-    hv_return_t result = slots_exchange(slots, present, wanted);
+    hv_return_t result = harvest_all(slots, present);
+    if (result == HV_SUCCESS)
+        result = slots_exchange(slots, present, wanted);
     if (hold)
         gate_release(&slots->gate);
     return result;
@@ -408,6 +501,8 @@ hv_return_t kvm_slots_change(void *context, const struct region_map *to, bool is
         if (!list_append(&wanted, &right))
             goto out;
     }
+    for (size_t i = 0; i < wanted.count; i++)
+        wanted.slots[i].is_logged = wants_log(slots->log, &wanted.slots[i]);
     list_drop_equal(&present, &wanted);
     if (slots_reserve(slots, wanted.count + present.count))
         result = slots_replace(slots, &present, &wanted);

@@ -8,6 +8,7 @@
 #ifndef MEMORY_KVM_SLOTS_H
 #define MEMORY_KVM_SLOTS_H
 
+#include "memory/dirty_log.h"
 #include "memory/gate.h"
 #include "memory/region_map.h"
 #include "memory/space.h"
@@ -48,6 +49,10 @@ int kvm_slots_vm_fd(const struct kvm_slots *slots);
 
 /* Slots in use. */
 size_t kvm_slots_count(const struct kvm_slots *slots);
+
+/* The listener's other parts: space_listener.set_log and harvest. */
+hv_return_t kvm_slots_set_log(void *context, const struct dirty_log *log);
+hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size);
 
 /* The gate that the VM's vCPUs pass. It is held while slots are taken away and made again. */
 struct gate *kvm_slots_gate(struct kvm_slots *slots);

@@ -28,6 +28,7 @@ void space_destroy(struct space *space)
     while (space->retired_count > 0)
         region_map_release(space->retired[--space->retired_count]);
     region_map_release(space->map);
+    dirty_log_free(space->dirty, NULL);
     pthread_cond_destroy(&space->pin_gone);
     pthread_mutex_destroy(&space->pin_lock);
     free(space);
@@ -79,6 +80,8 @@ void space_wait_for_pins(struct space *space)
 hv_return_t space_listen(struct space *space, const struct space_listener *listener)
 {
     hv_return_t result = listener->change(listener->context, space->map, space->is_strict, 0, REGION_GPA_END);
+    if (result == HV_SUCCESS && space->dirty != NULL)
+        result = listener->set_log(listener->context, space->dirty);
     if (result == HV_SUCCESS)
         space->listener = *listener;
     return result;
@@ -171,6 +174,59 @@ hv_return_t space_protect(struct space *space, uint64_t gpa, uint64_t size, hv_m
     return space_commit(space, region_map_protect(space->map, gpa, size, flags), gpa, size, true);
 }
 
+/* ---- Tracking of writes ---- */
+
+/* Puts another log, or none, in the place of the one there is. */
+static hv_return_t replace_log(struct space *space, struct dirty_log *log)
+{
+    hv_return_t result = HV_SUCCESS;
+
+    if (space->listener.set_log != NULL)
+        result = space->listener.set_log(space->listener.context, log);
+    if (result != HV_SUCCESS) {
+        dirty_log_free(log, space->dirty);
+        return result;
+    }
+    struct dirty_log *old = atomic_exchange(&space->dirty, log);
+    if (space->dma_references > 0)
+        rcu_wait_for_readers();
+    dirty_log_free(old, log);
+    return HV_SUCCESS;
+}
+
+hv_return_t space_dirty_start(struct space *space, uint64_t gpa, uint64_t size)
+{
+    if (dirty_log_overlaps(space->dirty, gpa, size))
+        return HV_ERROR;
+    struct dirty_log *log = dirty_log_with(space->dirty, gpa, size);
+    return log == NULL ? HV_NO_RESOURCES : replace_log(space, log);
+}
+
+hv_return_t space_dirty_stop(struct space *space, uint64_t gpa, uint64_t size)
+{
+    const struct dirty_range *range = dirty_log_find(space->dirty, gpa, size);
+    bool is_empty;
+
+    if (range == NULL || range->gpa != gpa || range->size != size)
+        return HV_ERROR;
+    struct dirty_log *log = dirty_log_without(space->dirty, gpa, size, &is_empty);
+    return log == NULL && !is_empty ? HV_NO_RESOURCES : replace_log(space, log);
+}
+
+hv_return_t space_dirty_fetch(struct space *space, uint64_t gpa, uint64_t size, uint64_t *bitmap)
+{
+    const struct dirty_range *range = dirty_log_find(space->dirty, gpa, size);
+    hv_return_t result = HV_SUCCESS;
+
+    if (range == NULL)
+        return HV_ERROR;
+    if (space->listener.harvest != NULL)
+        result = space->listener.harvest(space->listener.context, gpa, size);
+    if (result == HV_SUCCESS)
+        dirty_range_fetch(range, gpa, size, bitmap);
+    return result;
+}
+
 hv_return_t space_copy(const struct space *space, uint64_t gpa, uint64_t size, void *to, const void *from)
 {
     size_t done = 0;
@@ -191,5 +247,7 @@ hv_return_t space_copy(const struct space *space, uint64_t gpa, uint64_t size, v
             memcpy(hva, (const uint8_t *)from + done, piece);
         done += piece;
     }
+    if (from != NULL)
+        dirty_log_mark(space->dirty, gpa, size);
     return HV_SUCCESS;
 }

@@ -5,6 +5,7 @@
 #ifndef MEMORY_SPACE_H
 #define MEMORY_SPACE_H
 
+#include "memory/dirty_log.h"
 #include "memory/region_map.h"
 
 #include <Hypervisor/hvx.h>
@@ -20,6 +21,11 @@ struct space_listener {
      * or an error with everything on the listener's side as it was.
      */
     hv_return_t (*change)(void *context, const struct region_map *to, bool is_strict, uint64_t gpa, uint64_t size);
+    /* Another log takes the place of the one before; NULL: nothing is tracked. HV_SUCCESS, or an error and it does not.
+     */
+    hv_return_t (*set_log)(void *context, const struct dirty_log *log);
+    /* Adds to the log what vCPUs have written in [gpa, gpa + size), and more if that is easier. */
+    hv_return_t (*harvest)(void *context, uint64_t gpa, uint64_t size);
     void *context;
 };
 
@@ -29,6 +35,8 @@ struct space {
     hv_vm_space_t id;
     /* The version in force. Changed with the VM's lock held; read with it, or by RCU's readers. */
     struct region_map *_Atomic map;
+    /* What is tracked, or NULL: as the map, for RCU's readers too. */
+    struct dirty_log *_Atomic dirty;
     /* A missing HV_MEMORY_EXEC is enforced: see hvx_vm_space_set_strict(). */
     bool is_strict;
     /* change is NULL where nobody listens. */
@@ -81,6 +89,14 @@ hv_return_t space_listen(struct space *space, const struct space_listener *liste
 hv_return_t space_map(struct space *space, const struct region *region);
 hv_return_t space_unmap(struct space *space, uint64_t gpa, uint64_t size);
 hv_return_t space_protect(struct space *space, uint64_t gpa, uint64_t size, hv_memory_flags_t flags);
+
+/*
+ * Tracking of writes, with the API's results: hvx_vm_dirty_start(), _stop() and _fetch(), on ranges that are
+ * well-formed.
+ */
+hv_return_t space_dirty_start(struct space *space, uint64_t gpa, uint64_t size);
+hv_return_t space_dirty_stop(struct space *space, uint64_t gpa, uint64_t size);
+hv_return_t space_dirty_fetch(struct space *space, uint64_t gpa, uint64_t size, uint64_t *bitmap);
 
 /* The flags of what is mapped at gpa; 0 where nothing is. */
 hv_memory_flags_t space_flags(const struct space *space, uint64_t gpa);

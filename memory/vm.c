@@ -39,7 +39,10 @@ hv_return_t vm_realise_space(struct vm *vm, hv_vm_space_t id)
     hv_return_t result = kvm_slots_create(&vm->kvm, &slots);
     if (result != HV_SUCCESS)
         return result;
-    result = space_listen(space, &(struct space_listener){.change = kvm_slots_change, .context = slots});
+    result = space_listen(space, &(struct space_listener){.change = kvm_slots_change,
+                                                          .set_log = kvm_slots_set_log,
+                                                          .harvest = kvm_slots_harvest,
+                                                          .context = slots});
     if (result != HV_SUCCESS) {
         kvm_slots_destroy(slots);
         return result;

@@ -7,6 +7,7 @@ quire_unit_test(region_map ROOTS memory-internal LIBRARIES quire_memory_for_test
 quire_unit_test(space ROOTS memory-internal LIBRARIES quire_memory_for_tests)
 quire_unit_test(slots_model ROOTS memory-internal LIBRARIES quire_memory_for_tests)
 target_link_options(test_slots_model PRIVATE -Wl,--wrap=ioctl)
+quire_unit_test(dirty_log ROOTS memory-internal LIBRARIES quire_memory_for_tests)
 quire_unit_test(host_memory ROOTS memory-internal LIBRARIES quire_memory_for_tests)
 quire_unit_test(support ROOTS memory-shared LIBRARIES quire_support)
 quire_unit_test(layout ROOTS memory-shared LIBRARIES quire_support)

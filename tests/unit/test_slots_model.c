@@ -38,6 +38,7 @@ struct fake_slot {
     uint64_t size;
     uint64_t hva;
     bool read_only;
+    bool is_logged;
 };
 
 static struct fake_vm {
@@ -62,6 +63,13 @@ static int set_slot(struct fake_vm *vm, const struct kvm_userspace_memory_region
         *slot = (struct fake_slot){0};
         return 0;
     }
+    const bool read_only = (region->flags & KVM_MEM_READONLY) != 0;
+    const bool is_logged = (region->flags & KVM_MEM_LOG_DIRTY_PAGES) != 0;
+    if (slot->gpa == region->guest_phys_addr && slot->size == region->memory_size && slot->size != 0) {
+        EXPECT(slot->hva == region->userspace_addr && slot->read_only == read_only);
+        slot->is_logged = is_logged;
+        return 0;
+    }
     /* KVM changes no slot's place, and lets none overlap. */
     EXPECT(slot->size == 0);
     for (unsigned i = 0; i < FAKE_SLOTS; i++)
@@ -70,7 +78,8 @@ static int set_slot(struct fake_vm *vm, const struct kvm_userspace_memory_region
     *slot = (struct fake_slot){.gpa = region->guest_phys_addr,
                                .size = region->memory_size,
                                .hva = region->userspace_addr,
-                               .read_only = (region->flags & KVM_MEM_READONLY) != 0};
+                               .read_only = read_only,
+                               .is_logged = is_logged};
     return 0;
 }
 
@@ -105,6 +114,9 @@ struct page {
 static struct model {
     struct page pages[PAGES];
     bool is_strict;
+    /* The tracked range. */
+    unsigned tracked;
+    unsigned tracked_count;
 } models[SPACES];
 
 static struct space *spaces[SPACES];
@@ -161,6 +173,9 @@ static void compare_slots(const struct fake_vm *vm, const struct model *model)
         if (!wanted)
             continue;
         EXPECT(slot->read_only == !(page->flags & HV_MEMORY_WRITE));
+        const bool is_tracked = i >= model->tracked && i < model->tracked + model->tracked_count;
+        EXPECT(slot->is_logged || slot->read_only || !is_tracked);
+        EXPECT(!slot->is_logged || model->tracked_count > 0);
         EXPECT(slot->hva + (i * (uint64_t)PAGE - slot->gpa) == (uintptr_t)host + (uint64_t)page->host_page * PAGE);
     }
 }
@@ -224,6 +239,26 @@ static hv_return_t call_set_strict(unsigned which)
     return result;
 }
 
+static hv_return_t call_track(unsigned which, unsigned first, unsigned count)
+{
+    struct model *model = &models[which];
+    hv_return_t result;
+
+    if (model->tracked_count > 0) {
+        result =
+            space_dirty_stop(spaces[which], (uint64_t)model->tracked * PAGE, (uint64_t)model->tracked_count * PAGE);
+        if (result == HV_SUCCESS)
+            model->tracked_count = 0;
+        return result;
+    }
+    result = space_dirty_start(spaces[which], (uint64_t)first * PAGE, (uint64_t)count * PAGE);
+    if (result == HV_SUCCESS) {
+        model->tracked = first;
+        model->tracked_count = count;
+    }
+    return result;
+}
+
 static hv_return_t call_something(unsigned which)
 {
     const unsigned first = below(PAGES);
@@ -234,6 +269,7 @@ static hv_return_t call_something(unsigned which)
     case 0:
         return call_set_strict(which);
     case 1:
+        return call_track(which, first, count);
     case 2:
     case 3:
     case 4:
@@ -260,7 +296,10 @@ START_TEST(random_calls_do_what_a_model_of_pages_does)
         spaces[i] = space_create(i);
         ck_assert_int_eq(kvm_slots_create(&system, &slots[i]), HV_SUCCESS);
         vms[i].fd = kvm_slots_vm_fd(slots[i]);
-        const struct space_listener listener = {.change = kvm_slots_change, .context = slots[i]};
+        const struct space_listener listener = {.change = kvm_slots_change,
+                                                .set_log = kvm_slots_set_log,
+                                                .harvest = kvm_slots_harvest,
+                                                .context = slots[i]};
         ck_assert_int_eq(space_listen(spaces[i], &listener), HV_SUCCESS);
         /* One has to think that there are readers. */
         spaces[i]->dma_references = i == 0;

@@ -53,6 +53,24 @@ HV_API hv_return_t hvx_vm_write_space(hv_vm_space_t asid, hv_gpaddr_t gpa, const
  */
 HV_API hv_return_t hvx_vm_space_set_strict(hv_vm_space_t asid, bool strict);
 
+/*
+ * Tracks which pages of a range are written from now on: by vCPUs, by devices, and by hvx_vm_write_space(); not by the
+ * client's own stores. What is mapped there may change meanwhile, and nothing need be mapped.
+ * HV_ERROR: part of it is tracked already. HV_NO_RESOURCES: no memory.
+ */
+HV_API hv_return_t hvx_vm_dirty_start(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size);
+
+/* Ends it, for a range as it was started. HV_ERROR: there is none. */
+HV_API hv_return_t hvx_vm_dirty_stop(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size);
+
+/*
+ * Says which pages of a range, or of a part of it, have been written since the last time, and forgets them: bit i of
+ * bitmap, counted from the lowest of the first word, is the page at gpa + 4096 * i. bitmap has room for size / 4096
+ * bits, in whole words. A page that is written meanwhile is in this answer or in the next. HV_ERROR: part of the range
+ * is not tracked. HV_NO_RESOURCES: no memory; nothing is forgotten.
+ */
+HV_API hv_return_t hvx_vm_dirty_fetch(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, uint64_t *bitmap);
+
 /* In the place of a vCPU's id: the access was a device's. */
 #define HVX_FAULT_NO_VCPU UINT32_MAX
 

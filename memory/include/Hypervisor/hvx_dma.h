@@ -53,12 +53,16 @@ typedef struct {
 /* What keeps pinned memory from being taken away: hv_vm_unmap() and its kin return only when it is let go. */
 typedef struct {
     unsigned generation;
+    hv_gpaddr_t gpa;
+    size_t size;
+    hv_memory_flags_t access;
 } hvx_dma_pin_t;
 
 /*
  * Gives the host's segments of a guest range for the length of a request, in order. access: HV_MEMORY_READ,
  * HV_MEMORY_WRITE or both. *count is the room at segments, and afterwards how many there are. Other changes of the
- * space go on; what they say of this range counts from the next lookup.
+ * space go on; what they say of this range counts from the next lookup. Memory pinned for writing counts
+ * as written when it is let go.
  */
 HV_API hv_return_t hvx_dma_pin(hvx_dma_t *dma, hv_gpaddr_t gpa, size_t size, hv_memory_flags_t access,
                                hvx_dma_segment_t *segments, size_t *count, hvx_dma_pin_t *pin);
