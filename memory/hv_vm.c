@@ -393,6 +393,24 @@ hv_return_t hvx_vm_query_space(hv_vm_space_t asid, hv_gpaddr_t gpa, hvx_range_t 
     return result;
 }
 
+hv_return_t hvx_vm_space_info(hv_vm_space_t asid, hvx_space_info_t *info)
+{
+    struct vm *vm;
+    struct space *space;
+    hv_return_t result = lock_space(asid, info == NULL ? HV_BAD_ARGUMENT : HV_SUCCESS, &vm, &space);
+
+    if (result != HV_SUCCESS)
+        return result;
+    *info = (hvx_space_info_t){
+        .range_count = region_map_count(space->map),
+        .slot_count = vm->slots[asid] == NULL ? 0 : kvm_slots_count(vm->slots[asid]),
+        .is_strict = space->is_strict,
+        .vcpu_count = space->vcpu_references,
+    };
+    vm_unlock(vm);
+    return HV_SUCCESS;
+}
+
 static hv_return_t copy_space(hv_vm_space_t asid, hv_gpaddr_t gpa, void *to, const void *from, size_t size)
 {
     struct vm *vm;

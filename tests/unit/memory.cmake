@@ -22,3 +22,10 @@ endforeach()
 add_library(quire_header_checks OBJECT ${header_sources})
 target_include_directories(quire_header_checks PRIVATE ${CMAKE_SOURCE_DIR}/memory/include)
 target_compile_options(quire_header_checks PRIVATE -pedantic-errors)
+
+# What libhv exports is a list that changes on purpose only. Sanitizers export names of their own.
+if(CMAKE_BUILD_TYPE STREQUAL Release)
+    add_test(NAME unit.libhv_symbols COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/check-symbols $<TARGET_FILE:hv_shared>
+                                             ${CMAKE_CURRENT_SOURCE_DIR}/libhv.symbols)
+    set_tests_properties(unit.libhv_symbols PROPERTIES LABELS unit)
+endif()

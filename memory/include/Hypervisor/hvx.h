@@ -36,6 +36,18 @@ HV_API hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, h
  */
 HV_API hv_return_t hvx_vm_query_space(hv_vm_space_t asid, hv_gpaddr_t gpa, hvx_range_t *range);
 
+/* What a space consists of, in numbers. */
+typedef struct {
+    /* Ranges, as hvx_vm_query_space() lists them. */
+    size_t range_count;
+    /* KVM memory slots in use; 0 where no vCPU has been in the space, so that it has no KVM VM. */
+    size_t slot_count;
+    bool is_strict;
+    unsigned vcpu_count;
+} hvx_space_info_t;
+
+HV_API hv_return_t hvx_vm_space_info(hv_vm_space_t asid, hvx_space_info_t *info);
+
 /*
  * Copies size bytes between the caller and guest memory, over as many mappings as they span. The client is the
  * machine's owner: the mappings' flags do not bind it. HV_ERROR: not all of it is mapped; nothing was copied.

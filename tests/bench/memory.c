@@ -1,0 +1,347 @@
+/*
+ * What the memory subsystem costs, each against the bare ioctls or instructions that it cannot avoid, in turns.
+ * Prints samples for tools/bench: who, quantity, value.
+ * usage: bench_memory ROUNDS
+ */
+#include <Hypervisor/hvx.h>
+#include <Hypervisor/hvx_dma.h>
+
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum { PAGE = 4096, MANY = 30000, SOME = 100 };
+
+static const hv_memory_flags_t ALL = HV_MEMORY_READ | HV_MEMORY_WRITE | HV_MEMORY_EXEC;
+/* A processor starts 16 bytes below 4 GiB (Intel SDM volume 3, 10.1.4). */
+static const hv_gpaddr_t RESET_PAGE = 0xfffff000;
+
+static unsigned rounds;
+
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
+static void sample(const char *who, const char *quantity, double value)
+{
+    printf("%s\t%s\t%.3f\n", who, quantity, value);
+    fflush(stdout);
+}
+
+static void must(bool done, const char *what)
+{
+    if (done)
+        return;
+    fprintf(stderr, "bench_memory: %s failed\n", what);
+    exit(1);
+}
+
+#define MUST(call) must((call) == HV_SUCCESS, #call)
+#define MUST_IOCTL(call) must((call) >= 0, #call)
+
+/* ---- A bare KVM VM beside ours ---- */
+
+static struct {
+    int system_fd;
+    int vm_fd;
+    int vcpu_fd;
+    struct kvm_run *run;
+} bare;
+
+static void bare_slot(unsigned id, uint64_t gpa, uint64_t size, const void *memory, uint32_t flags)
+{
+    struct kvm_userspace_memory_region region = {.slot = id,
+                                                 .flags = flags,
+                                                 .guest_phys_addr = gpa,
+                                                 .memory_size = size,
+                                                 .userspace_addr = (uintptr_t)memory};
+    MUST_IOCTL(ioctl(bare.vm_fd, KVM_SET_USER_MEMORY_REGION, &region));
+}
+
+static void bare_create(void)
+{
+    bare.system_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    MUST_IOCTL(bare.system_fd);
+    MUST_IOCTL(bare.vm_fd = ioctl(bare.system_fd, KVM_CREATE_VM, 0));
+    MUST_IOCTL(bare.vcpu_fd = ioctl(bare.vm_fd, KVM_CREATE_VCPU, 0));
+    const int size = ioctl(bare.system_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    bare.run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, bare.vcpu_fd, 0);
+    must(bare.run != MAP_FAILED, "mmap of kvm_run");
+}
+
+static void bare_run_to_halt(void)
+{
+    do
+        MUST_IOCTL(ioctl(bare.vcpu_fd, KVM_RUN, 0));
+    while (bare.run->exit_reason != KVM_EXIT_HLT);
+}
+
+static void our_run_to_halt(hv_vcpuid_t vcpu)
+{
+    hvx_vcpu_exit_t exit;
+
+    do {
+        MUST(hv_vcpu_run(vcpu));
+        MUST(hvx_vcpu_exit(vcpu, &exit));
+    } while (exit.reason != HVX_EXIT_HALT);
+}
+
+/* ---- Mapping ---- */
+
+/* Regions that do not join: every other page. */
+static hv_gpaddr_t region_gpa(unsigned index)
+{
+    return 0x100000000ull + (uint64_t)index * 2 * PAGE;
+}
+
+static void measure_maps(uint8_t *memory, const char *quantity, unsigned present)
+{
+    enum { BATCH = 50 };
+
+    for (unsigned round = 0; round < rounds; round++) {
+        double begin = now();
+        for (unsigned i = 0; i < BATCH; i++) {
+            MUST(hv_vm_map(memory, region_gpa(present), PAGE, ALL));
+            MUST(hv_vm_unmap(region_gpa(present), PAGE));
+        }
+        sample("quire", quantity, (now() - begin) / BATCH / 1e3);
+        begin = now();
+        for (unsigned i = 0; i < BATCH; i++) {
+            bare_slot(present + 1, region_gpa(present), PAGE, memory, 0);
+            bare_slot(present + 1, region_gpa(present), 0, memory, 0);
+        }
+        sample("bare", quantity, (now() - begin) / BATCH / 1e3);
+    }
+}
+
+static void fill(uint8_t *memory, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        MUST(hv_vm_map(memory, region_gpa(i), PAGE, ALL));
+        bare_slot(i + 1, region_gpa(i), PAGE, memory, 0);
+    }
+}
+
+static void measure_merging(uint8_t *memory)
+{
+    enum { PIECES = 10000 };
+    const hv_gpaddr_t gpa = 0x8000000000;
+    hvx_space_info_t before, after;
+
+    MUST(hvx_vm_space_info(HV_VM_SPACE_DEFAULT, &before));
+    for (unsigned i = 0; i < PIECES; i++)
+        MUST(hv_vm_map(memory + (size_t)i * PAGE, gpa + (uint64_t)i * PAGE, PAGE, ALL));
+    MUST(hvx_vm_space_info(HV_VM_SPACE_DEFAULT, &after));
+    sample("quire", "slots", (double)(after.slot_count - before.slot_count));
+    sample("bare", "slots", PIECES);
+    MUST(hv_vm_unmap(gpa, (size_t)PIECES * PAGE));
+}
+
+/* ---- Translation ---- */
+
+static atomic_bool stop_mapping;
+
+static void *map_without_pause(void *memory)
+{
+    while (!atomic_load(&stop_mapping)) {
+        MUST(hv_vm_map(memory, region_gpa(MANY + 10), PAGE, ALL));
+        MUST(hv_vm_unmap(region_gpa(MANY + 10), PAGE));
+    }
+    return NULL;
+}
+
+static void measure_translation(const char *suffix)
+{
+    enum { LOOKUPS = 200000, RANDOM = 10000 };
+    static hv_gpaddr_t addresses[RANDOM];
+    char quantity[40];
+    uint32_t value;
+    hvx_dma_t *dma;
+
+    MUST(hvx_dma_open(HV_VM_SPACE_DEFAULT, "bench", &dma));
+    for (unsigned i = 0; i < RANDOM; i++)
+        addresses[i] = region_gpa((unsigned)rand() % RANDOM);
+    for (unsigned round = 0; round < rounds; round++) {
+        double begin = now();
+        for (unsigned i = 0; i < LOOKUPS; i++)
+            hvx_dma_load32(dma, region_gpa(5), &value);
+        snprintf(quantity, sizeof(quantity), "same%s", suffix);
+        sample("quire", quantity, (now() - begin) / LOOKUPS);
+        begin = now();
+        for (unsigned i = 0; i < LOOKUPS; i++)
+            hvx_dma_load32(dma, addresses[i % RANDOM], &value);
+        snprintf(quantity, sizeof(quantity), "random%s", suffix);
+        sample("quire", quantity, (now() - begin) / LOOKUPS);
+    }
+    hvx_dma_close(dma);
+}
+
+/* ---- Running ---- */
+
+/* again: hlt; jmp again */
+static const uint8_t halting[] = {0xf4, 0xeb, 0xfd};
+
+static void measure_runs(hv_vcpuid_t vcpu)
+{
+    enum { RUNS = 2000 };
+
+    for (unsigned round = 0; round < rounds; round++) {
+        double begin = now();
+        for (unsigned i = 0; i < RUNS; i++)
+            our_run_to_halt(vcpu);
+        sample("quire", "run", (now() - begin) / RUNS / 1e3);
+        begin = now();
+        for (unsigned i = 0; i < RUNS; i++)
+            bare_run_to_halt();
+        sample("bare", "run", (now() - begin) / RUNS / 1e3);
+    }
+}
+
+/* The state that a vCPU has, from one KVM vCPU to another, with nothing else around it. */
+static void bare_move(int from, int to, struct kvm_msrs *msrs)
+{
+    static struct kvm_regs regs;
+    static struct kvm_sregs sregs;
+    static struct kvm_debugregs debug;
+    static struct kvm_vcpu_events events;
+    static struct kvm_xcrs xcrs;
+    static struct kvm_xsave xsave;
+    uint64_t offset;
+    struct kvm_device_attr attribute = {
+        .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset};
+
+    MUST_IOCTL(ioctl(from, KVM_GET_REGS, &regs));
+    MUST_IOCTL(ioctl(from, KVM_GET_SREGS, &sregs));
+    MUST_IOCTL(ioctl(from, KVM_GET_XSAVE, &xsave));
+    MUST_IOCTL(ioctl(from, KVM_GET_XCRS, &xcrs));
+    MUST_IOCTL(ioctl(from, KVM_GET_DEBUGREGS, &debug));
+    MUST_IOCTL(ioctl(from, KVM_GET_VCPU_EVENTS, &events));
+    MUST_IOCTL(ioctl(from, KVM_GET_MSRS, msrs));
+    if (xcrs.nr_xcrs > 0)
+        MUST_IOCTL(ioctl(to, KVM_SET_XCRS, &xcrs));
+    MUST_IOCTL(ioctl(to, KVM_SET_SREGS, &sregs));
+    MUST_IOCTL(ioctl(to, KVM_SET_REGS, &regs));
+    MUST_IOCTL(ioctl(to, KVM_SET_XSAVE, &xsave));
+    MUST_IOCTL(ioctl(to, KVM_SET_DEBUGREGS, &debug));
+    MUST_IOCTL(ioctl(to, KVM_SET_VCPU_EVENTS, &events));
+    MUST_IOCTL(ioctl(to, KVM_SET_MSRS, msrs));
+    if (ioctl(from, KVM_GET_DEVICE_ATTR, &attribute) == 0)
+        MUST_IOCTL(ioctl(to, KVM_SET_DEVICE_ATTR, &attribute));
+}
+
+static void measure_moves(hv_vcpuid_t vcpu, hv_vm_space_t other, uint8_t *code)
+{
+    enum { MOVES = 200, MSRS = 40 };
+    const int second_vm = ioctl(bare.system_fd, KVM_CREATE_VM, 0);
+    const int second_vcpu = ioctl(second_vm, KVM_CREATE_VCPU, 0);
+    struct kvm_userspace_memory_region region = {
+        .guest_phys_addr = RESET_PAGE, .memory_size = PAGE, .userspace_addr = (uintptr_t)code};
+    const int size = ioctl(bare.system_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    struct kvm_run *run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, second_vcpu, 0);
+    /* As many MSRs as the library carries are had by asking for one of them that often. */
+    struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + MSRS * sizeof(msrs->entries[0]));
+
+    MUST_IOCTL(ioctl(second_vm, KVM_SET_USER_MEMORY_REGION, &region));
+    msrs->nmsrs = MSRS;
+    for (unsigned i = 0; i < MSRS; i++)
+        msrs->entries[i].index = 0xc0000102; /* IA32_KERNEL_GS_BASE, Intel SDM volume 4, table 2-2 */
+    for (unsigned round = 0; round < rounds; round++) {
+        double begin = now();
+        for (unsigned i = 0; i < MOVES; i++) {
+            MUST(hv_vcpu_set_space(vcpu, i % 2 == 0 ? other : HV_VM_SPACE_DEFAULT));
+            our_run_to_halt(vcpu);
+        }
+        sample("quire", "move", (now() - begin) / MOVES / 1e3);
+        begin = now();
+        for (unsigned i = 0; i < MOVES; i++) {
+            const int from = i % 2 == 0 ? bare.vcpu_fd : second_vcpu;
+            const int to = i % 2 == 0 ? second_vcpu : bare.vcpu_fd;
+            bare_move(from, to, msrs);
+            do
+                MUST_IOCTL(ioctl(to, KVM_RUN, 0));
+            while ((i % 2 == 0 ? run : bare.run)->exit_reason != KVM_EXIT_HLT);
+        }
+        sample("bare", "move", (now() - begin) / MOVES / 1e3);
+    }
+}
+
+/* ---- Written pages ---- */
+
+static void measure_dirty(uint8_t *memory, size_t size)
+{
+    enum { DIRTY = 1000 };
+    const hv_gpaddr_t gpa = 0x10000000000;
+    const unsigned slot = 32000;
+    uint64_t *bitmap = calloc(size / PAGE / 64, sizeof(*bitmap));
+    hvx_dma_t *dma;
+
+    MUST(hvx_dma_open(HV_VM_SPACE_DEFAULT, "bench", &dma));
+    MUST(hv_vm_map(memory, gpa, size, ALL));
+    MUST(hvx_vm_dirty_start(HV_VM_SPACE_DEFAULT, gpa, size));
+    bare_slot(slot, gpa, size, memory, KVM_MEM_LOG_DIRTY_PAGES);
+    for (unsigned round = 0; round < rounds; round++) {
+        for (unsigned i = 0; i < DIRTY; i++)
+            hvx_dma_store32(dma, gpa + (uint64_t)i * 200 * PAGE, i);
+        double begin = now();
+        MUST(hvx_vm_dirty_fetch(HV_VM_SPACE_DEFAULT, gpa, size, bitmap));
+        sample("quire", "dirty", (now() - begin) / 1e3);
+        struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bitmap};
+        begin = now();
+        MUST_IOCTL(ioctl(bare.vm_fd, KVM_GET_DIRTY_LOG, &log));
+        sample("bare", "dirty", (now() - begin) / 1e3);
+    }
+    MUST(hvx_vm_dirty_stop(HV_VM_SPACE_DEFAULT, gpa, size));
+    MUST(hv_vm_unmap(gpa, size));
+    hvx_dma_close(dma);
+    free(bitmap);
+}
+
+int main(int argc, char **argv)
+{
+    const size_t size = (size_t)1 << 30;
+    hv_vm_space_t other;
+    pthread_t mapper;
+    hv_vcpuid_t vcpu;
+    void *allocated;
+
+    rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 5;
+    MUST(hv_vm_create(HV_VM_DEFAULT));
+    MUST(hv_vm_space_create(&other));
+    MUST(hv_vm_allocate(&allocated, size, HV_ALLOCATE_DEFAULT));
+    uint8_t *memory = allocated;
+    memcpy(memory + 0xff0, halting, sizeof(halting));
+    MUST(hv_vm_map(memory, RESET_PAGE, PAGE, ALL));
+    MUST(hv_vm_map_space(other, memory, RESET_PAGE, PAGE, ALL));
+    MUST(hv_vcpu_create(&vcpu, HV_VCPU_DEFAULT));
+    bare_create();
+    bare_slot(0, RESET_PAGE, PAGE, memory, 0);
+    our_run_to_halt(vcpu);
+    bare_run_to_halt();
+
+    measure_runs(vcpu);
+    measure_moves(vcpu, other, memory);
+    fill(memory, 0, SOME);
+    measure_maps(memory, "map100", SOME);
+    measure_dirty(memory, size);
+    fill(memory, SOME, MANY);
+    measure_maps(memory, "map30000", MANY);
+    measure_merging(memory);
+    measure_translation("");
+    pthread_create(&mapper, NULL, map_without_pause, memory);
+    measure_translation("-busy");
+    atomic_store(&stop_mapping, true);
+    pthread_join(mapper, NULL);
+    return 0;
+}
