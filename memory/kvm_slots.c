@@ -10,6 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* How much larger a slot may be than the one that takes it in: see join_neighbours(). */
+enum { JOIN_RATIO = 4 };
+
 struct slot {
     uint64_t gpa;
     uint64_t size;
@@ -264,12 +267,25 @@ struct slot_list {
     struct slot *slots;
     size_t count;
     size_t capacity;
+    /* What continues the last one makes it longer. */
+    bool joins;
 };
+
+/* Whether two slots, one behind the other, could be one. */
+static bool slot_continues(const struct slot *left, const struct slot *right)
+{
+    return left->gpa + left->size == right->gpa && left->hva + left->size == right->hva &&
+           left->read_only == right->read_only;
+}
 
 static bool list_append(struct slot_list *list, const struct slot *slot)
 {
     if (slot->size == 0)
         return true;
+    if (list->joins && list->count > 0 && slot_continues(&list->slots[list->count - 1], slot)) {
+        list->slots[list->count - 1].size += slot->size;
+        return true;
+    }
     if (list->count == list->capacity) {
         size_t capacity = list->capacity == 0 ? 8 : 2 * list->capacity;
         struct slot *grown = realloc(list->slots, capacity * sizeof(*grown));
@@ -475,12 +491,93 @@ static hv_return_t slots_replace(struct kvm_slots *slots, const struct slot_list
     return result;
 }
 
-hv_return_t kvm_slots_change(void *context, const struct region_map *to, bool is_strict, uint64_t gpa, uint64_t size)
+static void set_logged(const struct kvm_slots *slots, struct slot_list *list)
 {
-    struct kvm_slots *slots = context;
+    for (size_t i = 0; i < list->count; i++)
+        list->slots[i].is_logged = wants_log(slots->log, &list->slots[i]);
+}
+
+/* The slot that ends where `slot` begins, at or before `gpa`, and could be one with it, if it is not much larger; or NULL. */
+static const struct slot *left_neighbour(const struct kvm_slots *slots, const struct slot *slot, uint64_t gpa)
+{
+    const size_t index = slot_index(slots, slot->gpa);
+    const struct slot *left = index == 0 ? NULL : &slots->slots[index - 1];
+
+    return left != NULL && left->gpa + left->size <= gpa && slot_continues(left, slot) &&
+                   left->size / JOIN_RATIO <= slot->size
+               ? left
+               : NULL;
+}
+
+/* The same of the slot that begins where `slot` ends, at or behind `end`. */
+static const struct slot *right_neighbour(const struct kvm_slots *slots, const struct slot *slot, uint64_t end)
+{
+    const size_t index = slot_index(slots, slot->gpa + slot->size);
+    const struct slot *right = index == slots->count ? NULL : &slots->slots[index];
+
+    return right != NULL && right->gpa >= end && slot_continues(slot, right) && right->size / JOIN_RATIO <= slot->size
+               ? right
+               : NULL;
+}
+
+/*
+ * Lets slots that are to be added take in neighbours from outside of [gpa, end), which are made anew then. A neighbour that is
+ * much larger stays: making it anew would cost its guest more than a slot is worth. So many small pieces become few
+ * slots at a cost that grows with the logarithm of their number, and a page that is cut out of a large slot and put back
+ * again and again costs just a page's slot.
+ */
+static bool join_neighbours(const struct kvm_slots *slots, struct slot_list *present, struct slot_list *wanted,
+                            uint64_t gpa, uint64_t end)
+{
+    const struct slot *neighbour;
+
+    if (wanted->count == 0)
+        return true;
+    while ((neighbour = left_neighbour(slots, &wanted->slots[0], gpa)) != NULL) {
+        const struct slot taken = *neighbour;
+        if (!list_append(present, &taken))
+            return false;
+        wanted->slots[0].gpa = taken.gpa;
+        wanted->slots[0].hva = taken.hva;
+        wanted->slots[0].size += taken.size;
+    }
+    while ((neighbour = right_neighbour(slots, &wanted->slots[wanted->count - 1], end)) != NULL) {
+        const struct slot taken = *neighbour;
+        if (!list_append(present, &taken))
+            return false;
+        wanted->slots[wanted->count - 1].size += taken.size;
+    }
+    return true;
+}
+
+/* Joins all slots that could be one, where they have run out. HV_NO_RESOURCES: there is none to be had that way. */
+static hv_return_t join_all(struct kvm_slots *slots)
+{
+    struct slot_list present = {0};
+    struct slot_list wanted = {.joins = true};
+    hv_return_t result = HV_NO_RESOURCES;
+
+    for (size_t i = 0; i < slots->count; i++)
+        if (!list_append(&present, &slots->slots[i]) || !list_append(&wanted, &slots->slots[i]))
+            goto out;
+    if (wanted.count == present.count)
+        goto out;
+    set_logged(slots, &wanted);
+    list_drop_equal(&present, &wanted);
+    if (slots_reserve(slots, present.count + wanted.count))
+        result = slots_replace(slots, &present, &wanted);
+out:
+    free(present.slots);
+    free(wanted.slots);
+    return result;
+}
+
+static hv_return_t change_slots(struct kvm_slots *slots, const struct region_map *to, bool is_strict, uint64_t gpa,
+                                uint64_t size)
+{
     const uint64_t end = gpa + size;
     struct slot_list present = {0};
-    struct slot_list wanted = {0};
+    struct slot_list wanted = {.joins = true};
     hv_return_t result = HV_NO_RESOURCES;
     size_t first = slot_index(slots, gpa);
     size_t last = first;
@@ -501,14 +598,26 @@ hv_return_t kvm_slots_change(void *context, const struct region_map *to, bool is
         if (!list_append(&wanted, &right))
             goto out;
     }
-    for (size_t i = 0; i < wanted.count; i++)
-        wanted.slots[i].is_logged = wants_log(slots->log, &wanted.slots[i]);
+    set_logged(slots, &wanted);
     list_drop_equal(&present, &wanted);
+    if (!join_neighbours(slots, &present, &wanted, gpa, end))
+        goto out;
+    set_logged(slots, &wanted);
     if (slots_reserve(slots, wanted.count + present.count))
         result = slots_replace(slots, &present, &wanted);
 out:
     free(present.slots);
     free(wanted.slots);
+    return result;
+}
+
+hv_return_t kvm_slots_change(void *context, const struct region_map *to, bool is_strict, uint64_t gpa, uint64_t size)
+{
+    struct kvm_slots *slots = context;
+    hv_return_t result = change_slots(slots, to, is_strict, gpa, size);
+
+    if (result == HV_NO_RESOURCES && slots->count + 2 >= slots->system->slot_limit && join_all(slots) == HV_SUCCESS)
+        result = change_slots(slots, to, is_strict, gpa, size);
     return result;
 }
 
