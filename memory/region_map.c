@@ -12,13 +12,27 @@ enum {
 };
 
 struct leaf {
-    /* versions that have it */
-    size_t references;
     size_t count;
     struct region regions[REGION_LEAF_MAX];
 };
 
+/*
+ * Versions follow one another in a line, so a leaf is in a run of them, and who frees it is known without counting:
+ * a new version that is not taken, those that it made; one that has been replaced, those that its successor has not.
+ */
+enum version_state { VERSION_NEW, VERSION_CURRENT, VERSION_REPLACED };
+
+struct leaf_run {
+    size_t first;
+    size_t end;
+};
+
 struct region_map {
+    enum version_state state;
+    /* NEW: the leaves that it has made. REPLACED: those that only it and its forerunners have. */
+    struct leaf_run own;
+    /* The leaves of the version before that it has not. */
+    struct leaf_run left_out;
     size_t region_count;
     size_t leaf_count;
     struct leaf *leaves[];
@@ -37,32 +51,38 @@ struct region_list {
     size_t capacity;
 };
 
-static void leaf_release(struct leaf *leaf)
-{
-    if (--leaf->references == 0)
-        free(leaf);
-}
-
 static struct region_map *map_allocate(size_t leaf_count)
 {
-    struct region_map *map = calloc(1, sizeof(*map) + leaf_count * sizeof(map->leaves[0]));
+    struct region_map *map = malloc(sizeof(*map) + leaf_count * sizeof(map->leaves[0]));
     if (map != NULL)
-        map->leaf_count = leaf_count;
+        *map = (struct region_map){.state = VERSION_NEW, .leaf_count = leaf_count};
     return map;
 }
 
 struct region_map *region_map_create(void)
 {
-    return map_allocate(0);
+    struct region_map *map = map_allocate(0);
+    if (map != NULL)
+        map->state = VERSION_CURRENT;
+    return map;
+}
+
+void region_map_publish(struct region_map *old, struct region_map *next)
+{
+    assert(old->state == VERSION_CURRENT && next->state == VERSION_NEW);
+    old->state = VERSION_REPLACED;
+    old->own = next->left_out;
+    next->state = VERSION_CURRENT;
 }
 
 void region_map_release(struct region_map *map)
 {
     if (map == NULL)
         return;
-    for (size_t i = 0; i < map->leaf_count; i++)
-        if (map->leaves[i] != NULL)
-            leaf_release(map->leaves[i]);
+    const struct leaf_run all = {.first = 0, .end = map->leaf_count};
+    const struct leaf_run run = map->state == VERSION_CURRENT ? all : map->own;
+    for (size_t i = run.first; i < run.end; i++)
+        free(map->leaves[i]);
     free(map);
 }
 
@@ -191,26 +211,25 @@ static struct region_map *map_splice(const struct region_map *map, size_t first,
 
     if (result == NULL)
         return NULL;
+    result->own = (struct leaf_run){.first = first, .end = first};
+    result->left_out = (struct leaf_run){.first = first, .end = last};
+    result->region_count = map->region_count + list->count;
+    for (size_t i = first; i < last; i++)
+        result->region_count -= map->leaves[i]->count;
     for (size_t i = 0; i < made; i++) {
         struct leaf *leaf = malloc(sizeof(*leaf));
         if (leaf == NULL) {
             region_map_release(result);
             return NULL;
         }
-        leaf->references = 1;
         leaf->count = (list->count - taken) / (made - i);
         memcpy(leaf->regions, list->regions + taken, leaf->count * sizeof(struct region));
         taken += leaf->count;
         result->leaves[first + i] = leaf;
+        result->own.end++;
     }
-    for (size_t i = 0; i < map->leaf_count; i++) {
-        if (i >= first && i < last)
-            continue;
-        map->leaves[i]->references++;
-        result->leaves[i < first ? i : i - last + first + made] = map->leaves[i];
-    }
-    for (size_t i = 0; i < result->leaf_count; i++)
-        result->region_count += result->leaves[i]->count;
+    memcpy(result->leaves, map->leaves, first * sizeof(map->leaves[0]));
+    memcpy(result->leaves + first + made, map->leaves + last, (map->leaf_count - last) * sizeof(map->leaves[0]));
     return result;
 }
 

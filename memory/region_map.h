@@ -39,8 +39,15 @@ struct region_map;
 struct region_map *region_map_create(void);
 
 /*
- * Gives a version back. What it shares with other versions stays. Takes NULL.
- * Versions of one map share counters: making and releasing them is for one thread at a time. Reading is for any.
+ * Says that next, made from old, takes its place: no further version is made from old. old can be read, and is to be
+ * released, all the same. A version that is not published is to be released before another is made from old.
+ */
+void region_map_publish(struct region_map *old, struct region_map *next);
+
+/*
+ * Gives a version back: one that was not published, the current one, or one that was replaced, when nobody reads it any
+ * more. What it shares with later versions stays. Takes NULL. Making, publishing and releasing are for one thread at a
+ * time. Reading is for any.
  */
 void region_map_release(struct region_map *map);
 

@@ -149,6 +149,7 @@ static hv_return_t space_commit(struct space *space, struct region_map *map, uin
         region_map_release(map);
         return result;
     }
+    region_map_publish(space->map, map);
     space_retire(space, atomic_exchange(&space->map, map), takes_away);
     return HV_SUCCESS;
 }

@@ -19,6 +19,7 @@ static struct region make(uint64_t gpa, uint64_t size, uint64_t host_offset, hv_
 static void replace(struct region_map **map, struct region_map *next)
 {
     ck_assert_ptr_nonnull(next);
+    region_map_publish(*map, next);
     region_map_release(*map);
     *map = next;
 }
@@ -119,7 +120,10 @@ START_TEST(an_old_version_stays_as_it_was)
 {
     struct region_map *old = region_map_create();
     add(&old, make(0, 4 * PAGE, 0, 7));
+    /* One that is not taken leaves no trace. */
+    region_map_release(region_map_remove(old, 0, PAGE));
     struct region_map *new = region_map_remove(old, PAGE, PAGE);
+    region_map_publish(old, new);
 
     ck_assert_uint_eq(region_map_count(old), 1);
     ck_assert_uint_eq(region_map_find(old, PAGE)->size, 4 * PAGE);
