@@ -135,22 +135,30 @@ void dirty_log_merge(const struct dirty_log *log, uint64_t gpa, const uint64_t *
     }
 }
 
+/* The bits of a word, which is cleared. Most words are clear, and are only read. */
+static uint64_t take_bits(_Atomic uint64_t *word, uint64_t mask)
+{
+    return atomic_load_explicit(word, memory_order_relaxed) & mask ? atomic_fetch_and(word, ~mask) & mask : 0;
+}
+
 void dirty_range_fetch(const struct dirty_range *range, uint64_t gpa, uint64_t size, uint64_t *bitmap)
 {
     const uint64_t first = (gpa - range->gpa) >> PAGE_SHIFT;
     const uint64_t count = size >> PAGE_SHIFT;
 
-    memset(bitmap, 0, word_count(size) * sizeof(*bitmap));
-    for (uint64_t done = 0; done < count;) {
+    uint64_t done = 0;
+
+    if (first % WORD_BITS == 0)
+        for (; count - done >= WORD_BITS; done += WORD_BITS)
+            bitmap[done / WORD_BITS] = take_bits(&range->bits[(first + done) / WORD_BITS], ~0ull);
+    memset(bitmap + done / WORD_BITS, 0, (word_count(size) - done / WORD_BITS) * sizeof(*bitmap));
+    while (done < count) {
         const uint64_t page = first + done;
         const uint64_t shift = page % WORD_BITS;
         const uint64_t room = WORD_BITS - shift;
         const uint64_t taken = room < count - done ? room : count - done;
         const uint64_t mask = (taken == WORD_BITS ? ~0ull : (1ull << taken) - 1) << shift;
-        _Atomic uint64_t *word = &range->bits[page / WORD_BITS];
-        uint64_t bits = 0;
-        if (atomic_load_explicit(word, memory_order_relaxed) & mask)
-            bits = (atomic_fetch_and(word, ~mask) & mask) >> shift;
+        const uint64_t bits = take_bits(&range->bits[page / WORD_BITS], mask) >> shift;
         bitmap[done / WORD_BITS] |= bits << (done % WORD_BITS);
         if (done % WORD_BITS + taken > WORD_BITS)
             bitmap[done / WORD_BITS + 1] |= bits >> (WORD_BITS - done % WORD_BITS);

@@ -13,8 +13,20 @@
 struct hvx_dma {
     struct vm *vm;
     struct space *space;
+    /* No other handle has ever had it. */
+    uint64_t id;
     char device[HVX_NAME_SIZE];
 };
+
+/* Handles that there have been in this process, of whatever VM. */
+static atomic_uint_fast64_t handle_count;
+
+/* The calling thread's last translation. It holds for this handle and this version of its space. */
+static _Thread_local struct {
+    uint64_t id;
+    uint64_t version;
+    struct region region;
+} last __attribute__((tls_model("initial-exec")));
 
 hv_return_t hvx_dma_open(hv_vm_space_t asid, const char *device, hvx_dma_t **dma)
 {
@@ -28,6 +40,7 @@ hv_return_t hvx_dma_open(hv_vm_space_t asid, const char *device, hvx_dma_t **dma
     if (result == HV_SUCCESS && opened == NULL)
         result = HV_NO_RESOURCES;
     if (result == HV_SUCCESS) {
+        opened->id = atomic_fetch_add(&handle_count, 1) + 1;
         opened->vm = vm;
         opened->space = space;
         strncpy(opened->device, device, sizeof(opened->device) - 1);
@@ -146,15 +159,32 @@ hv_return_t hvx_dma_write(hvx_dma_t *dma, hv_gpaddr_t gpa, const void *buffer, s
 
 /* ---- Numbers ---- */
 
-/* The host address of an aligned number, which lies in one page and so in one mapping; NULL where it is refused. */
-static void *find_number(const hvx_dma_t *dma, uint64_t gpa, hv_memory_flags_t access)
+/* Looks the address up and remembers what is there. */
+static bool look_up(const hvx_dma_t *dma, uint64_t gpa)
 {
+    /* The count first: if the map is newer than it says, what is remembered is dropped once too often, and no harm done. */
+    const uint64_t version = atomic_load_explicit(&dma->space->version, memory_order_acquire);
     const struct region_map *map = atomic_load_explicit(&dma->space->map, memory_order_acquire);
     const struct region *region = region_map_find(map, gpa);
 
-    if (region == NULL || region->gpa > gpa || !(region->flags & access))
+    if (region == NULL || region->gpa > gpa)
+        return false;
+    last.id = dma->id;
+    last.version = version;
+    last.region = *region;
+    return true;
+}
+
+/* The host address of an aligned number, which lies in one page and so in one mapping; NULL where it is refused. */
+static void *find_number(const hvx_dma_t *dma, uint64_t gpa, hv_memory_flags_t access)
+{
+    const bool is_known = last.id == dma->id &&
+                          last.version == atomic_load_explicit(&dma->space->version, memory_order_acquire) &&
+                          gpa - last.region.gpa < last.region.size;
+
+    if ((!is_known && !look_up(dma, gpa)) || !(last.region.flags & access))
         return NULL;
-    return region->hva + (gpa - region->gpa);
+    return last.region.hva + (gpa - last.region.gpa);
 }
 
 #define DEFINE_NUMBER(bits)                                                                                            \

@@ -397,7 +397,7 @@ static hv_return_t slots_exchange(struct kvm_slots *slots, const struct slot_lis
 static hv_return_t slot_harvest(const struct kvm_slots *slots, const struct slot *slot)
 {
     const uint64_t page_count = slot->size / 4096;
-    uint64_t *bits = calloc((page_count + 63) / 64, sizeof(*bits));
+    uint64_t *bits = malloc((page_count + 63) / 64 * sizeof(*bits)); /* KVM fills all of it in */
     if (bits == NULL)
         return HV_NO_RESOURCES;
 

@@ -7,6 +7,8 @@
 #ifndef MEMORY_RCU_H
 #define MEMORY_RCU_H
 
+/* liburcu's own small functions inline, which it allows programs of any licence. */
+#define URCU_INLINE_SMALL_FUNCTIONS
 #include <urcu/urcu-bp.h>
 
 #if defined(__SANITIZE_THREAD__)

@@ -13,6 +13,8 @@ enum {
 
 struct leaf {
     size_t count;
+    /* Where each range ends: what a search looks at, close together. */
+    uint64_t ends[REGION_LEAF_MAX];
     struct region regions[REGION_LEAF_MAX];
 };
 
@@ -35,6 +37,8 @@ struct region_map {
     struct leaf_run left_out;
     size_t region_count;
     size_t leaf_count;
+    /* Where each leaf ends: behind the leaves in the same allocation. */
+    uint64_t *ends;
     struct leaf *leaves[];
 };
 
@@ -53,9 +57,11 @@ struct region_list {
 
 static struct region_map *map_allocate(size_t leaf_count)
 {
-    struct region_map *map = malloc(sizeof(*map) + leaf_count * sizeof(map->leaves[0]));
-    if (map != NULL)
-        *map = (struct region_map){.state = VERSION_NEW, .leaf_count = leaf_count};
+    struct region_map *map = malloc(sizeof(*map) + leaf_count * (sizeof(map->leaves[0]) + sizeof(map->ends[0])));
+    if (map == NULL)
+        return NULL;
+    *map = (struct region_map){.state = VERSION_NEW, .leaf_count = leaf_count};
+    map->ends = (uint64_t *)(void *)(map->leaves + leaf_count);
     return map;
 }
 
@@ -91,36 +97,28 @@ size_t region_map_count(const struct region_map *map)
     return map->region_count;
 }
 
+/* The index of the first of these ascending addresses that is above gpa; count, if there is none. */
+static size_t first_above(const uint64_t *ends, size_t count, uint64_t gpa)
+{
+    size_t low = 0;
+
+    /* Without branches on what is compared: they would be guessed wrong every other time. */
+    while (count > 0) {
+        const size_t half = count / 2;
+        const size_t behind = low + half + 1;
+        low = ends[low + half] > gpa ? low : behind;
+        count = low == behind ? count - half - 1 : half;
+    }
+    return low;
+}
+
 /* The position of the first range that ends above gpa. */
 static struct position map_position(const struct region_map *map, uint64_t gpa)
 {
-    size_t low = 0;
-    size_t high = map->leaf_count;
+    struct position position = {.leaf = first_above(map->ends, map->leaf_count, gpa)};
 
-    /* The first leaf whose last range ends above gpa. */
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const struct leaf *leaf = map->leaves[middle];
-        if (region_end(&leaf->regions[leaf->count - 1]) > gpa)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    struct position position = {.leaf = low, .index = 0};
-    if (low == map->leaf_count)
-        return position;
-
-    const struct leaf *leaf = map->leaves[low];
-    low = 0;
-    high = leaf->count - 1;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (region_end(&leaf->regions[middle]) > gpa)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    position.index = low;
+    if (position.leaf < map->leaf_count)
+        position.index = first_above(map->leaves[position.leaf]->ends, map->leaves[position.leaf]->count, gpa);
     return position;
 }
 
@@ -224,12 +222,17 @@ static struct region_map *map_splice(const struct region_map *map, size_t first,
         }
         leaf->count = (list->count - taken) / (made - i);
         memcpy(leaf->regions, list->regions + taken, leaf->count * sizeof(struct region));
+        for (size_t k = 0; k < leaf->count; k++)
+            leaf->ends[k] = region_end(&leaf->regions[k]);
         taken += leaf->count;
         result->leaves[first + i] = leaf;
+        result->ends[first + i] = leaf->ends[leaf->count - 1];
         result->own.end++;
     }
     memcpy(result->leaves, map->leaves, first * sizeof(map->leaves[0]));
     memcpy(result->leaves + first + made, map->leaves + last, (map->leaf_count - last) * sizeof(map->leaves[0]));
+    memcpy(result->ends, map->ends, first * sizeof(map->ends[0]));
+    memcpy(result->ends + first + made, map->ends + last, (map->leaf_count - last) * sizeof(map->ends[0]));
     return result;
 }
 

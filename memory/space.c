@@ -150,7 +150,9 @@ static hv_return_t space_commit(struct space *space, struct region_map *map, uin
         return result;
     }
     region_map_publish(space->map, map);
-    space_retire(space, atomic_exchange(&space->map, map), takes_away);
+    struct region_map *old = atomic_exchange(&space->map, map);
+    atomic_fetch_add(&space->version, 1);
+    space_retire(space, old, takes_away);
     return HV_SUCCESS;
 }
 

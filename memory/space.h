@@ -35,6 +35,8 @@ struct space {
     hv_vm_space_t id;
     /* The version in force. Changed with the VM's lock held; read with it, or by RCU's readers. */
     struct region_map *_Atomic map;
+    /* Counts versions, after each takes its place: what a lookup gave holds while this is the same. */
+    atomic_uint_fast64_t version;
     /* What is tracked, or NULL: as the map, for RCU's readers too. */
     struct dirty_log *_Atomic dirty;
     /* A missing HV_MEMORY_EXEC is enforced: see hvx_vm_space_set_strict(). */

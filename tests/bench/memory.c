@@ -279,33 +279,93 @@ static void measure_moves(hv_vcpuid_t vcpu, hv_vm_space_t other, uint8_t *code)
 
 /* ---- Written pages ---- */
 
-static void measure_dirty(uint8_t *memory, size_t size)
-{
-    enum { DIRTY = 1000 };
-    const hv_gpaddr_t gpa = 0x10000000000;
-    const unsigned slot = 32000;
-    uint64_t *bitmap = calloc(size / PAGE / 64, sizeof(*bitmap));
-    hvx_dma_t *dma;
+/* again: mov [ebx], al; add ebx, 0x100000; loop again; hlt: 32-bit code that writes to a page of each MiB */
+static const uint8_t writing[] = {0x88, 0x03, 0x81, 0xc3, 0x00, 0x00, 0x10, 0x00, 0xe2, 0xf6, 0xf4};
+static const hv_gpaddr_t WRITING_PAGE = 0x10000;
+static const hv_gpaddr_t WRITTEN_GPA = 0x40000000;
 
-    MUST(hvx_dma_open(HV_VM_SPACE_DEFAULT, "bench", &dma));
-    MUST(hv_vm_map(memory, gpa, size, ALL));
-    MUST(hvx_vm_dirty_start(HV_VM_SPACE_DEFAULT, gpa, size));
-    bare_slot(slot, gpa, size, memory, KVM_MEM_LOG_DIRTY_PAGES);
+/* Flat 32-bit protected mode, at the start of that program. */
+static void enter_protected_mode(int vcpu_fd)
+{
+    const struct kvm_segment code = {
+        .limit = 0xffffffff, .selector = 8, .type = 0xb, .present = 1, .s = 1, .db = 1, .g = 1};
+    struct kvm_segment data = code;
+    struct kvm_sregs sregs;
+
+    data.selector = 16;
+    data.type = 3;
+    MUST_IOCTL(ioctl(vcpu_fd, KVM_GET_SREGS, &sregs));
+    sregs.cs = code;
+    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+    sregs.cr0 |= 1;
+    MUST_IOCTL(ioctl(vcpu_fd, KVM_SET_SREGS, &sregs));
+}
+
+static void point_at_writing(int vcpu_fd, unsigned pages)
+{
+    const struct kvm_regs regs = {.rip = WRITING_PAGE, .rbx = WRITTEN_GPA, .rcx = pages, .rflags = 2};
+
+    MUST_IOCTL(ioctl(vcpu_fd, KVM_SET_REGS, &regs));
+}
+
+static void measure_dirty(hv_vcpuid_t vcpu, uint8_t *code, uint8_t *memory, size_t size)
+{
+    enum { DIRTY = 1000, CODE_SLOT = 31000, SLOT = 31001 };
+    uint64_t *bitmap = calloc(size / PAGE / 64, sizeof(*bitmap));
+    int fd;
+
+    memcpy(code, writing, sizeof(writing));
+    MUST(hv_vm_map(code, WRITING_PAGE, PAGE, ALL));
+    MUST(hv_vm_map(memory, WRITTEN_GPA, size, ALL));
+    MUST(hvx_vm_dirty_start(HV_VM_SPACE_DEFAULT, WRITTEN_GPA, size));
+    bare_slot(CODE_SLOT, WRITING_PAGE, PAGE, code, 0);
+    bare_slot(SLOT, WRITTEN_GPA, size, memory, KVM_MEM_LOG_DIRTY_PAGES);
+    MUST(hvx_vcpu_kvm_fd(vcpu, &fd));
+    enter_protected_mode(fd);
+    enter_protected_mode(bare.vcpu_fd);
     for (unsigned round = 0; round < rounds; round++) {
-        for (unsigned i = 0; i < DIRTY; i++)
-            hvx_dma_store32(dma, gpa + (uint64_t)i * 200 * PAGE, i);
+        point_at_writing(fd, DIRTY);
+        our_run_to_halt(vcpu);
         double begin = now();
-        MUST(hvx_vm_dirty_fetch(HV_VM_SPACE_DEFAULT, gpa, size, bitmap));
+        MUST(hvx_vm_dirty_fetch(HV_VM_SPACE_DEFAULT, WRITTEN_GPA, size, bitmap));
         sample("quire", "dirty", (now() - begin) / 1e3);
-        struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bitmap};
+        point_at_writing(bare.vcpu_fd, DIRTY);
+        bare_run_to_halt();
+        struct kvm_dirty_log log = {.slot = SLOT, .dirty_bitmap = bitmap};
         begin = now();
         MUST_IOCTL(ioctl(bare.vm_fd, KVM_GET_DIRTY_LOG, &log));
         sample("bare", "dirty", (now() - begin) / 1e3);
     }
-    MUST(hvx_vm_dirty_stop(HV_VM_SPACE_DEFAULT, gpa, size));
-    MUST(hv_vm_unmap(gpa, size));
-    hvx_dma_close(dma);
+    MUST(hvx_vm_dirty_stop(HV_VM_SPACE_DEFAULT, WRITTEN_GPA, size));
+    bare_slot(SLOT, WRITTEN_GPA, 0, memory, 0);
     free(bitmap);
+}
+
+/* ---- One page of a large region ---- */
+
+/* The guest writes to a page of each MiB of a region all of whose page tables it has, before and after a change. */
+static void measure_protect(hv_vcpuid_t vcpu, uint8_t *memory, size_t size)
+{
+    enum { PAGES = 1000, SLOT = 31002 };
+    const hv_gpaddr_t page = WRITTEN_GPA + (512ull << 20) + 7 * PAGE;
+    int fd;
+
+    MUST(hvx_vcpu_kvm_fd(vcpu, &fd));
+    bare_slot(SLOT, WRITTEN_GPA, size, memory, 0);
+    for (unsigned round = 0; round < rounds; round++) {
+        double begin = now();
+        MUST(hv_vm_protect(page, PAGE, round % 2 == 0 ? HV_MEMORY_READ : ALL));
+        point_at_writing(fd, PAGES);
+        our_run_to_halt(vcpu);
+        sample("quire", "protect", (now() - begin) / 1e3);
+        begin = now();
+        bare_slot(SLOT, WRITTEN_GPA, 0, memory, 0);
+        bare_slot(SLOT, WRITTEN_GPA, size, memory, 0);
+        point_at_writing(bare.vcpu_fd, PAGES);
+        bare_run_to_halt();
+        sample("bare", "protect", (now() - begin) / 1e3);
+    }
+    MUST(hv_vm_unmap(WRITTEN_GPA, size));
 }
 
 int main(int argc, char **argv)
@@ -319,7 +379,7 @@ int main(int argc, char **argv)
     rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 5;
     MUST(hv_vm_create(HV_VM_DEFAULT));
     MUST(hv_vm_space_create(&other));
-    MUST(hv_vm_allocate(&allocated, size, HV_ALLOCATE_DEFAULT));
+    MUST(hv_vm_allocate(&allocated, size + PAGE, HV_ALLOCATE_DEFAULT));
     uint8_t *memory = allocated;
     memcpy(memory + 0xff0, halting, sizeof(halting));
     MUST(hv_vm_map(memory, RESET_PAGE, PAGE, ALL));
@@ -334,7 +394,8 @@ int main(int argc, char **argv)
     measure_moves(vcpu, other, memory);
     fill(memory, 0, SOME);
     measure_maps(memory, "map100", SOME);
-    measure_dirty(memory, size);
+    measure_dirty(vcpu, memory + size, memory, size);
+    measure_protect(vcpu, memory, size);
     fill(memory, SOME, MANY);
     measure_maps(memory, "map30000", MANY);
     measure_merging(memory);
