@@ -123,16 +123,51 @@ void dirty_log_mark(const struct dirty_log *log, uint64_t gpa, uint64_t size)
     }
 }
 
+static void or_word(_Atomic uint64_t *word, uint64_t bits)
+{
+    if (bits & ~atomic_load_explicit(word, memory_order_relaxed))
+        atomic_fetch_or(word, bits);
+}
+
+/* Merges the bits of up to 64 pages from `page` of a range on. */
+static void merge_word(const struct dirty_range *range, uint64_t page, uint64_t bits)
+{
+    const uint64_t shift = page % WORD_BITS;
+
+    or_word(&range->bits[page / WORD_BITS], bits << shift);
+    if (shift != 0 && bits >> (WORD_BITS - shift) != 0)
+        or_word(&range->bits[page / WORD_BITS + 1], bits >> (WORD_BITS - shift));
+}
+
+/* The bits from `first` to, not including, `end`. */
+static uint64_t bits_between(uint64_t bits, uint64_t first, uint64_t end)
+{
+    bits &= ~0ull << first;
+    return end < WORD_BITS ? bits & ((1ull << end) - 1) : bits;
+}
+
+static void merge_range(const struct dirty_range *range, uint64_t gpa, const uint64_t *bits, uint64_t page_count)
+{
+    uint64_t start = gpa;
+    uint64_t end = gpa + (page_count << PAGE_SHIFT);
+
+    if (!clip(range, &start, &end))
+        return;
+    const uint64_t first = (start - gpa) >> PAGE_SHIFT;
+    const uint64_t last = (end - gpa) >> PAGE_SHIFT;
+    for (uint64_t word = first / WORD_BITS; word * WORD_BITS < last; word++) {
+        const uint64_t base = word * WORD_BITS;
+        const uint64_t skipped = base < first ? first - base : 0;
+        const uint64_t wanted = bits_between(bits[word], skipped, last - base);
+        if (wanted != 0)
+            merge_word(range, ((gpa + ((base + skipped) << PAGE_SHIFT)) - range->gpa) >> PAGE_SHIFT, wanted >> skipped);
+    }
+}
+
 void dirty_log_merge(const struct dirty_log *log, uint64_t gpa, const uint64_t *bits, uint64_t page_count)
 {
-    for (uint64_t first = 0; first < page_count; first += WORD_BITS) {
-        uint64_t word = bits[first / WORD_BITS];
-        for (; word != 0; word &= word - 1) {
-            const uint64_t page = first + (uint64_t)__builtin_ctzll(word);
-            if (page < page_count)
-                dirty_log_mark(log, gpa + (page << PAGE_SHIFT), 1);
-        }
-    }
+    for (size_t i = 0; log != NULL && i < log->count; i++)
+        merge_range(&log->ranges[i], gpa, bits, page_count);
 }
 
 /* The bits of a word, which is cleared. Most words are clear, and are only read. */
@@ -150,8 +185,7 @@ void dirty_range_fetch(const struct dirty_range *range, uint64_t gpa, uint64_t s
 
     if (first % WORD_BITS == 0)
         for (; count - done >= WORD_BITS; done += WORD_BITS)
-            bitmap[done / WORD_BITS] = take_bits(&range->bits[(first + done) / WORD_BITS], ~0ull);
-    memset(bitmap + done / WORD_BITS, 0, (word_count(size) - done / WORD_BITS) * sizeof(*bitmap));
+            bitmap[done / WORD_BITS] |= take_bits(&range->bits[(first + done) / WORD_BITS], ~0ull);
     while (done < count) {
         const uint64_t page = first + done;
         const uint64_t shift = page % WORD_BITS;

@@ -48,7 +48,7 @@ void dirty_log_mark(const struct dirty_log *log, uint64_t gpa, uint64_t size);
 /* Marks what a bitmap of pages from gpa on has set, as far as it is tracked. */
 void dirty_log_merge(const struct dirty_log *log, uint64_t gpa, const uint64_t *bits, uint64_t page_count);
 
-/* Copies the bits of [gpa, gpa + size), whole pages of the range, to the words at bitmap and clears them here. */
+/* Adds the bits of [gpa, gpa + size), whole pages of the range, to those at bitmap, and clears them here. */
 void dirty_range_fetch(const struct dirty_range *range, uint64_t gpa, uint64_t size, uint64_t *bitmap);
 
 #endif

@@ -184,12 +184,27 @@ static hv_return_t first_error(hv_return_t a, hv_return_t b)
     return a != HV_SUCCESS ? a : b;
 }
 
+/* Whether it is part of hv_vm_allocate()'s memory, so that nobody has to ask the kernel. */
+static bool is_allocated(const uint8_t *memory, size_t size)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&process.lock);
+    for (const struct allocation *one = process.allocations; one != NULL && !found; one = one->next) {
+        const uint8_t *start = one->memory;
+        found = memory >= start && size <= one->size && (size_t)(memory - start) <= one->size - size;
+    }
+    pthread_mutex_unlock(&process.lock);
+    return found;
+}
+
 hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, hv_gpaddr_t gpa, size_t size,
                                    hv_memory_flags_t flags, const char *name)
 {
     struct vm *vm;
     struct space *space;
     hv_return_t arguments = first_error(check_uva(uva, size), first_error(check_range(gpa, size), check_flags(flags)));
+    const bool is_ours = arguments == HV_SUCCESS && is_allocated(uva, size);
     hv_return_t result = lock_space(asid, arguments, &vm, &space);
 
     if (result != HV_SUCCESS)
@@ -197,7 +212,7 @@ hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, hv_gpadd
     struct region region = {.gpa = gpa, .size = size, .hva = (uint8_t *)(uintptr_t)uva, .flags = flags};
     if (name != NULL)
         strncpy(region.name, name, sizeof(region.name) - 1);
-    result = host_memory_is_mapped(uva, size) ? space_map(space, &region) : HV_ERROR;
+    result = is_ours || host_memory_is_mapped(uva, size) ? space_map(space, &region) : HV_ERROR;
     vm_unlock(vm);
     return result;
 }

@@ -393,30 +393,41 @@ static hv_return_t slots_exchange(struct kvm_slots *slots, const struct slot_lis
 
 /* ---- What has been written ---- */
 
-/* Adds to the log what KVM has for a slot, and has it begin anew. */
+/* Fills bits in with what KVM has for a slot, and has it begin anew. */
+static hv_return_t slot_take(const struct kvm_slots *slots, const struct slot *slot, uint64_t *bits)
+{
+    struct kvm_dirty_log request = {.slot = slot->id, .dirty_bitmap = bits};
+
+    if (ioctl(slots->vm_fd, KVM_GET_DIRTY_LOG, &request) == 0)
+        return HV_SUCCESS;
+    return errno == ENOMEM ? HV_NO_RESOURCES : HV_ERROR;
+}
+
+/* Adds that to the log. */
 static hv_return_t slot_harvest(const struct kvm_slots *slots, const struct slot *slot)
 {
     const uint64_t page_count = slot->size / 4096;
     uint64_t *bits = malloc((page_count + 63) / 64 * sizeof(*bits)); /* KVM fills all of it in */
     if (bits == NULL)
         return HV_NO_RESOURCES;
-
-    struct kvm_dirty_log request = {.slot = slot->id, .dirty_bitmap = bits};
-    hv_return_t result = HV_SUCCESS;
-    if (ioctl(slots->vm_fd, KVM_GET_DIRTY_LOG, &request) < 0)
-        result = errno == ENOMEM ? HV_NO_RESOURCES : HV_ERROR;
-    else
+    hv_return_t result = slot_take(slots, slot, bits);
+    if (result == HV_SUCCESS)
         dirty_log_merge(slots->log, slot->gpa, bits, page_count);
     free(bits);
     return result;
 }
 
-hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size)
+hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size, uint64_t *bitmap)
 {
     struct kvm_slots *slots = context;
     hv_return_t result = HV_SUCCESS;
+    const size_t first = slot_index(slots, gpa);
 
-    for (size_t i = slot_index(slots, gpa); i < slots->count && slots->slots[i].gpa < gpa + size; i++)
+    /* The usual case: the range is one slot, and its bits need no detour. */
+    if (first < slots->count && slots->slots[first].gpa == gpa && slots->slots[first].size == size &&
+        slots->slots[first].is_logged)
+        return slot_take(slots, &slots->slots[first], bitmap);
+    for (size_t i = first; i < slots->count && slots->slots[i].gpa < gpa + size; i++)
         if (result == HV_SUCCESS && slots->slots[i].is_logged)
             result = slot_harvest(slots, &slots->slots[i]);
     return result;

@@ -52,7 +52,7 @@ size_t kvm_slots_count(const struct kvm_slots *slots);
 
 /* The listener's other parts: space_listener.set_log and harvest. */
 hv_return_t kvm_slots_set_log(void *context, const struct dirty_log *log);
-hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size);
+hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size, uint64_t *bitmap);
 
 /* The gate that the VM's vCPUs pass. It is held while slots are taken away and made again. */
 struct gate *kvm_slots_gate(struct kvm_slots *slots);

@@ -223,8 +223,9 @@ hv_return_t space_dirty_fetch(struct space *space, uint64_t gpa, uint64_t size, 
 
     if (range == NULL)
         return HV_ERROR;
+    memset(bitmap, 0, (size / 4096 + 63) / 64 * sizeof(*bitmap));
     if (space->listener.harvest != NULL)
-        result = space->listener.harvest(space->listener.context, gpa, size);
+        result = space->listener.harvest(space->listener.context, gpa, size, bitmap);
     if (result == HV_SUCCESS)
         dirty_range_fetch(range, gpa, size, bitmap);
     return result;

@@ -24,8 +24,11 @@ struct space_listener {
     /* Another log takes the place of the one before; NULL: nothing is tracked. HV_SUCCESS, or an error and it does not.
      */
     hv_return_t (*set_log)(void *context, const struct dirty_log *log);
-    /* Adds to the log what vCPUs have written in [gpa, gpa + size), and more if that is easier. */
-    hv_return_t (*harvest)(void *context, uint64_t gpa, uint64_t size);
+    /*
+     * Adds what vCPUs have written in [gpa, gpa + size) to that range's bitmap or to the log, as is easier; and to the
+     * log what they have written elsewhere, if need be. On an error nothing of it is lost, and the bitmap is void.
+     */
+    hv_return_t (*harvest)(void *context, uint64_t gpa, uint64_t size, uint64_t *bitmap);
     void *context;
 };
 

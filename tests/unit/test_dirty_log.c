@@ -12,7 +12,7 @@ enum { PAGE = 4096, PAGES = 300 };
 
 START_TEST(ranges_come_and_go_and_keep_their_bits)
 {
-    uint64_t bitmap[1];
+    uint64_t bitmap[1] = {0};
     bool is_empty;
 
     struct dirty_log *one = dirty_log_with(NULL, 16 * PAGE, 4 * PAGE);
@@ -27,6 +27,7 @@ START_TEST(ranges_come_and_go_and_keep_their_bits)
     ck_assert(!dirty_log_overlaps(NULL, 0, PAGE));
     dirty_range_fetch(dirty_log_find(two, 16 * PAGE, 4 * PAGE), 16 * PAGE, 4 * PAGE, bitmap);
     ck_assert_uint_eq(bitmap[0], 2);
+    bitmap[0] = 0;
     dirty_range_fetch(dirty_log_find(two, 16 * PAGE, 4 * PAGE), 16 * PAGE, 4 * PAGE, bitmap);
     ck_assert_uint_eq(bitmap[0], 0);
     one = dirty_log_without(two, 16 * PAGE, 4 * PAGE, &is_empty);
@@ -41,7 +42,7 @@ END_TEST
 
 START_TEST(marks_that_touch_pages_mark_them)
 {
-    uint64_t bitmap[1];
+    uint64_t bitmap[1] = {0};
     struct dirty_log *log = dirty_log_with(NULL, 2 * PAGE, 4 * PAGE);
     const struct dirty_range *range = &log->ranges[0];
 
@@ -54,6 +55,7 @@ START_TEST(marks_that_touch_pages_mark_them)
     dirty_log_mark(log, 3 * PAGE - 1, 2);
     dirty_range_fetch(range, 2 * PAGE, 4 * PAGE, bitmap);
     ck_assert_uint_eq(bitmap[0], 3);
+    bitmap[0] = 0;
     dirty_log_mark(log, 0, 100 * PAGE);
     dirty_range_fetch(range, 2 * PAGE, 4 * PAGE, bitmap);
     ck_assert_uint_eq(bitmap[0], 0xf);
@@ -69,7 +71,7 @@ START_TEST(parts_of_a_range_are_fetched_as_a_model_says)
     struct dirty_log *log = dirty_log_with(NULL, base, PAGES * PAGE);
 
     for (unsigned round = 0; round < 3000; round++) {
-        uint64_t bitmap[PAGES / 64 + 2];
+        uint64_t bitmap[PAGES / 64 + 2] = {0};
         const unsigned first = test_random_below(&seed, PAGES);
         const unsigned count = 1 + test_random_below(&seed, PAGES - first);
         uint64_t bits[2] = {1ull << test_random_below(&seed, 64), 1ull << test_random_below(&seed, 64)};

@@ -30,7 +30,15 @@ static hv_return_t settle_exit(struct vcpu *vcpu)
 {
     if (vcpu->access_pending && vcpu_settle_access_locked(vcpu) != HV_SUCCESS)
         return HV_BUSY;
-    return vcpu_finish_instruction(vcpu);
+    switch (vcpu->exit.reason) {
+    case HVX_EXIT_NONE:
+    case HVX_EXIT_HALT:
+    case HVX_EXIT_INTERRUPTED:
+    case HVX_EXIT_SHUTDOWN:
+        return HV_SUCCESS; /* KVM has nothing to finish */
+    default:
+        return vcpu_finish_instruction(vcpu);
+    }
 }
 
 /* With the VM locked. */
