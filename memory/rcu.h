@@ -7,8 +7,8 @@
 #ifndef MEMORY_RCU_H
 #define MEMORY_RCU_H
 
-/* liburcu's own small functions inline, which it allows programs of any licence. */
-#define URCU_INLINE_SMALL_FUNCTIONS
+/* Its read side inline, which it asks only programs of a licence that goes with the LGPL to do: MIT does. */
+#define _LGPL_SOURCE
 #include <urcu/urcu-bp.h>
 
 #if defined(__SANITIZE_THREAD__)
