@@ -85,7 +85,7 @@ static uint64_t first_refused(const struct region_map *map, uint64_t gpa, uint64
 
     while (gpa < end) {
         const struct region *region = region_map_find(map, gpa);
-        if (region == NULL || region->gpa > gpa || (region->flags & access) != access)
+        if (region == NULL || region->gpa > gpa || !region_allows(region, access))
             return gpa;
         gpa = region_end(region);
     }
@@ -162,7 +162,8 @@ hv_return_t hvx_dma_write(hvx_dma_t *dma, hv_gpaddr_t gpa, const void *buffer, s
 /* Looks the address up and remembers what is there. */
 static bool look_up(const hvx_dma_t *dma, uint64_t gpa)
 {
-    /* The count first: if the map is newer than it says, what is remembered is dropped once too often, and no harm done. */
+    /* The count first: if the map is newer than it says, what is remembered is dropped once too often, and no harm
+     * done. */
     const uint64_t version = atomic_load_explicit(&dma->space->version, memory_order_acquire);
     const struct region_map *map = atomic_load_explicit(&dma->space->map, memory_order_acquire);
     const struct region *region = region_map_find(map, gpa);
@@ -182,7 +183,7 @@ static void *find_number(const hvx_dma_t *dma, uint64_t gpa, hv_memory_flags_t a
                           last.version == atomic_load_explicit(&dma->space->version, memory_order_acquire) &&
                           gpa - last.region.gpa < last.region.size;
 
-    if ((!is_known && !look_up(dma, gpa)) || !(last.region.flags & access))
+    if ((!is_known && !look_up(dma, gpa)) || !region_allows(&last.region, access))
         return NULL;
     return last.region.hva + (gpa - last.region.gpa);
 }

@@ -1,7 +1,9 @@
 #include "memory/host_memory.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 /* The size of x86's and arm64's (with 4 KiB granule) next larger page. */
@@ -39,8 +41,34 @@ void host_memory_free(void *memory, size_t size)
         munmap(memory, size);
 }
 
-bool host_memory_is_mapped(const void *address, size_t size)
+/* Without /proc. MS_ASYNC writes nothing on Linux; it walks the range and says ENOMEM where nothing is mapped
+ * (msync(2)). */
+static enum host_access access_by_msync(const void *address, size_t size)
 {
-    /* MS_ASYNC writes nothing on Linux; it walks the range and says ENOMEM where nothing is mapped (msync(2)). */
-    return msync((void *)(uintptr_t)address, size, MS_ASYNC) == 0 || errno != ENOMEM;
+    return msync((void *)(uintptr_t)address, size, MS_ASYNC) == 0 || errno != ENOMEM ? HOST_WRITABLE : HOST_NOT_MAPPED;
+}
+
+enum host_access host_memory_access(const void *address, size_t size)
+{
+    const uintptr_t end = (uintptr_t)address + size;
+    uintptr_t at = (uintptr_t)address;
+    enum host_access access = HOST_WRITABLE;
+    uintptr_t first, last;
+    char permissions[5];
+    FILE *maps = fopen("/proc/self/maps", "re");
+
+    if (maps == NULL)
+        return access_by_msync(address, size);
+    /* Lines are in ascending order: "first-last rwxp ..." (proc(5)). */
+    while (at < end && fscanf(maps, "%" SCNxPTR "-%" SCNxPTR " %4s%*[^\n]", &first, &last, permissions) == 3) {
+        if (last <= at)
+            continue;
+        if (first > at)
+            break;
+        if (permissions[1] != 'w')
+            access = HOST_READ_ONLY;
+        at = last;
+    }
+    fclose(maps);
+    return at >= end ? access : HOST_NOT_MAPPED;
 }

@@ -4,7 +4,6 @@
 #ifndef MEMORY_HOST_MEMORY_H
 #define MEMORY_HOST_MEMORY_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -16,7 +15,10 @@ void *host_memory_allocate(size_t size);
 /* size as it was given. Takes NULL. */
 void host_memory_free(void *memory, size_t size);
 
-/* Whether all of [address, address + size) is mapped in this process now. */
-bool host_memory_is_mapped(const void *address, size_t size);
+/* What this process may do with all of a range of its memory, as it is now. */
+enum host_access { HOST_NOT_MAPPED, HOST_READ_ONLY, HOST_WRITABLE };
+
+/* For any range that does not wrap. Reads /proc/self/maps; where that cannot be, what is mapped counts as writable. */
+enum host_access host_memory_access(const void *address, size_t size);
 
 #endif

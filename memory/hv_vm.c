@@ -212,7 +212,9 @@ hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, hv_gpadd
     struct region region = {.gpa = gpa, .size = size, .hva = (uint8_t *)(uintptr_t)uva, .flags = flags};
     if (name != NULL)
         strncpy(region.name, name, sizeof(region.name) - 1);
-    result = is_ours || host_memory_is_mapped(uva, size) ? space_map(space, &region) : HV_ERROR;
+    const enum host_access access = is_ours ? HOST_WRITABLE : host_memory_access(uva, size);
+    region.host_is_read_only = access == HOST_READ_ONLY;
+    result = access == HOST_NOT_MAPPED ? HV_ERROR : space_map(space, &region);
     vm_unlock(vm);
     return result;
 }

@@ -1,5 +1,7 @@
 #include "memory/kvm_slots.h"
 
+#include "memory/x86/address_width.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -92,6 +94,7 @@ hv_return_t kvm_system_open(struct kvm_system *system)
         .fd = fd,
         .slot_limit = (unsigned)slot_limit,
         .vcpu_limit = (unsigned)vcpu_limit,
+        .address_limit = 1ull << host_physical_address_bits(),
         .run_size = (unsigned)run_size,
     };
     return HV_SUCCESS;
@@ -331,7 +334,7 @@ static bool list_append_wanted(struct slot_list *list, const struct region_map *
                 .gpa = region->gpa,
                 .size = region->size,
                 .hva = region->hva,
-                .read_only = !(region->flags & HV_MEMORY_WRITE),
+                .read_only = !region_allows(region, HV_MEMORY_WRITE),
             };
             struct slot part = slot_part(&whole, gpa, end);
             if (!list_append(list, &part))
@@ -508,7 +511,8 @@ static void set_logged(const struct kvm_slots *slots, struct slot_list *list)
         list->slots[i].is_logged = wants_log(slots->log, &list->slots[i]);
 }
 
-/* The slot that ends where `slot` begins, at or before `gpa`, and could be one with it, if it is not much larger; or NULL. */
+/* The slot that ends where `slot` begins, at or before `gpa`, and could be one with it, if it is not much larger; or
+ * NULL. */
 static const struct slot *left_neighbour(const struct kvm_slots *slots, const struct slot *slot, uint64_t gpa)
 {
     const size_t index = slot_index(slots, slot->gpa);
@@ -532,10 +536,10 @@ static const struct slot *right_neighbour(const struct kvm_slots *slots, const s
 }
 
 /*
- * Lets slots that are to be added take in neighbours from outside of [gpa, end), which are made anew then. A neighbour that is
- * much larger stays: making it anew would cost its guest more than a slot is worth. So many small pieces become few
- * slots at a cost that grows with the logarithm of their number, and a page that is cut out of a large slot and put back
- * again and again costs just a page's slot.
+ * Lets slots that are to be added take in neighbours from outside of [gpa, end), which are made anew then. A neighbour
+ * that is much larger stays: making it anew would cost its guest more than a slot is worth. So many small pieces become
+ * few slots at a cost that grows with the logarithm of their number, and a page that is cut out of a large slot and put
+ * back again and again costs just a page's slot.
  */
 static bool join_neighbours(const struct kvm_slots *slots, struct slot_list *present, struct slot_list *wanted,
                             uint64_t gpa, uint64_t end)
@@ -602,7 +606,8 @@ static hv_return_t change_slots(struct kvm_slots *slots, const struct region_map
         if (!list_append(&wanted, &left))
             goto out;
     }
-    if (!list_append_wanted(&wanted, to, is_strict, gpa, end))
+    const uint64_t limit = slots->system->address_limit;
+    if (!list_append_wanted(&wanted, to, is_strict, gpa, end < limit ? end : limit))
         goto out;
     if (present.count > 0) {
         struct slot right = slot_part(&present.slots[present.count - 1], end, UINT64_MAX);

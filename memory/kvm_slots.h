@@ -19,6 +19,8 @@ struct kvm_system {
     /* Slots that one VM may have, and vCPUs. */
     unsigned slot_limit;
     unsigned vcpu_limit;
+    /* Guest addresses from here on get no slot: KVM has none for them, and no guest can generate them. */
+    uint64_t address_limit;
     /* Bytes of a vCPU's shared page (struct kvm_run). */
     unsigned run_size;
 };

@@ -164,7 +164,7 @@ int region_map_covers(const struct region_map *map, uint64_t gpa, uint64_t size)
 static bool region_continues(const struct region *left, const struct region *right)
 {
     return region_end(left) == right->gpa && left->hva + left->size == right->hva && left->flags == right->flags &&
-           strcmp(left->name, right->name) == 0;
+           left->host_is_read_only == right->host_is_read_only && strcmp(left->name, right->name) == 0;
 }
 
 /* Appends a range, or makes the last one longer. */

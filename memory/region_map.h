@@ -13,6 +13,7 @@
 
 #include <Hypervisor/hvx.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,11 +27,20 @@ struct region {
     uint8_t *hva;
     hv_memory_flags_t flags;
     char name[HVX_NAME_SIZE];
+    /* This process may not write to it: nor may the guest, whatever the flags say. */
+    bool host_is_read_only;
 };
 
 static inline uint64_t region_end(const struct region *region)
 {
     return region->gpa + region->size;
+}
+
+/* Whether an access is allowed that is one or more of HV_MEMORY_READ and HV_MEMORY_WRITE, all of them by their flags.
+ */
+static inline bool region_allows(const struct region *region, hv_memory_flags_t access)
+{
+    return (region->flags & access) == access && !(region->host_is_read_only && access & HV_MEMORY_WRITE);
 }
 
 struct region_map;

@@ -107,9 +107,14 @@ hv_memory_flags_t space_flags(const struct space *space, uint64_t gpa)
 
 bool space_allows(const struct space *space, uint64_t gpa, hv_memory_flags_t access)
 {
-    const hv_memory_flags_t flags = space_flags(space, gpa);
+    const struct region *region = region_map_find(space->map, gpa);
+    if (region == NULL || region->gpa > gpa)
+        return false;
 
-    if (access == HV_MEMORY_WRITE || (space->is_strict && access == HV_MEMORY_EXEC))
+    const hv_memory_flags_t flags = region->flags;
+    if (access == HV_MEMORY_WRITE)
+        return region_allows(region, access);
+    if (space->is_strict && access == HV_MEMORY_EXEC)
         return (flags & access) != 0;
     /* What may be executed can be read: KVM has no slot that says otherwise. */
     return space->is_strict ? (flags & (HV_MEMORY_READ | HV_MEMORY_EXEC)) != 0 : flags != 0;
@@ -231,13 +236,27 @@ hv_return_t space_dirty_fetch(struct space *space, uint64_t gpa, uint64_t size, 
     return result;
 }
 
+/* Whether the host may write to all of a range, which is mapped. */
+static bool host_can_write(const struct region_map *map, uint64_t gpa, uint64_t size)
+{
+    const uint64_t end = gpa + size;
+
+    while (gpa < end) {
+        const struct region *region = region_map_find(map, gpa);
+        if (region->host_is_read_only)
+            return false;
+        gpa = region_end(region);
+    }
+    return true;
+}
+
 hv_return_t space_copy(const struct space *space, uint64_t gpa, uint64_t size, void *to, const void *from)
 {
     size_t done = 0;
 
     if (size == 0)
         return HV_SUCCESS;
-    if (!region_map_covers(space->map, gpa, size))
+    if (!region_map_covers(space->map, gpa, size) || (from != NULL && !host_can_write(space->map, gpa, size)))
         return HV_ERROR;
     while (done < size) {
         const struct region *region = region_map_find(space->map, gpa + done);

@@ -120,7 +120,7 @@ hv_return_t space_set_strict(struct space *space, bool is_strict);
 
 /*
  * Copies between a buffer and guest memory; the flags do not bind it. Exactly one of to and from is not NULL.
- * HV_ERROR: not all of the range is mapped, and nothing was copied.
+ * HV_ERROR: not all of the range is mapped, or not all can be written; nothing was copied.
  */
 hv_return_t space_copy(const struct space *space, uint64_t gpa, uint64_t size, void *to, const void *from);
 

@@ -62,11 +62,8 @@ static struct {
 
 static void bare_slot(unsigned id, uint64_t gpa, uint64_t size, const void *memory, uint32_t flags)
 {
-    struct kvm_userspace_memory_region region = {.slot = id,
-                                                 .flags = flags,
-                                                 .guest_phys_addr = gpa,
-                                                 .memory_size = size,
-                                                 .userspace_addr = (uintptr_t)memory};
+    struct kvm_userspace_memory_region region = {
+        .slot = id, .flags = flags, .guest_phys_addr = gpa, .memory_size = size, .userspace_addr = (uintptr_t)memory};
     MUST_IOCTL(ioctl(bare.vm_fd, KVM_SET_USER_MEMORY_REGION, &region));
 }
 

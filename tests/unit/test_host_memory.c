@@ -39,13 +39,16 @@ START_TEST(a_hole_anywhere_in_a_range_is_found)
 {
     uint8_t *memory = mmap(NULL, 3 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    ck_assert(host_memory_is_mapped(memory, 3 * PAGE));
+    ck_assert_int_eq(host_memory_access(memory, 3 * PAGE), HOST_READ_ONLY);
+    mprotect(memory, 2 * PAGE, PROT_READ | PROT_WRITE);
+    ck_assert_int_eq(host_memory_access(memory, 2 * PAGE), HOST_WRITABLE);
+    ck_assert_int_eq(host_memory_access(memory, 2 * PAGE + 1), HOST_READ_ONLY);
     munmap(memory + PAGE, PAGE);
-    ck_assert(host_memory_is_mapped(memory, PAGE));
-    ck_assert(host_memory_is_mapped(memory + 2 * PAGE, PAGE));
-    ck_assert(!host_memory_is_mapped(memory, 3 * PAGE));
-    ck_assert(!host_memory_is_mapped(memory + PAGE, 2 * PAGE));
-    ck_assert(!host_memory_is_mapped(memory, 2 * PAGE));
+    ck_assert_int_eq(host_memory_access(memory, PAGE), HOST_WRITABLE);
+    ck_assert_int_eq(host_memory_access(memory + 2 * PAGE, PAGE), HOST_READ_ONLY);
+    ck_assert_int_eq(host_memory_access(memory, 3 * PAGE), HOST_NOT_MAPPED);
+    ck_assert_int_eq(host_memory_access(memory + PAGE, 2 * PAGE), HOST_NOT_MAPPED);
+    ck_assert_int_eq(host_memory_access(memory, 2 * PAGE), HOST_NOT_MAPPED);
 }
 END_TEST
 

@@ -66,6 +66,7 @@ HV_API hv_return_t hv_vm_sync_tsc(uint64_t tsc);
  * Addresses reach to 2^48, whatever the processor can generate. The same host memory may be mapped many times.
  * HV_ERROR: part of the range is mapped already, or [uva, uva + size) is not wholly mapped in this process.
  * HV_NO_RESOURCES: KVM is out of memory slots.
+ * Where this process may not write to the memory, the guest may not either, whatever the flags say.
  * A missing HV_MEMORY_READ or HV_MEMORY_WRITE is enforced; KVM can enforce a missing HV_MEMORY_EXEC only where
  * nothing is allowed at all, so it is recorded and reported, not enforced.
  */
