@@ -2,23 +2,33 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
-/* The size of x86's and arm64's (with 4 KiB granule) next larger page. */
+/* The sizes of x86's and arm64's (with 4 KiB granule) next larger pages. */
 static const size_t HUGE_PAGE_SIZE = (size_t)2 << 20;
+static const size_t GIGANTIC_PAGE_SIZE = (size_t)1 << 30;
 
-void *host_memory_allocate(size_t size)
+static size_t alignment_of(size_t size, const hvx_backing_t *backing)
 {
-    size_t alignment = size < HUGE_PAGE_SIZE ? 0 : HUGE_PAGE_SIZE;
+    if (backing->fd >= 0 && size >= GIGANTIC_PAGE_SIZE)
+        return GIGANTIC_PAGE_SIZE;
+    return size < HUGE_PAGE_SIZE ? 0 : HUGE_PAGE_SIZE;
+}
+
+/* A place for size bytes, where nothing is yet. */
+static uint8_t *reserve(size_t size, size_t alignment)
+{
     size_t reserved;
 
     if (__builtin_add_overflow(size, alignment, &reserved)) {
         errno = ENOMEM;
         return NULL;
     }
-    uint8_t *start = mmap(NULL, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *start = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start == MAP_FAILED)
         return NULL;
     if (alignment != 0) {
@@ -29,10 +39,46 @@ void *host_memory_allocate(size_t size)
             munmap(start + before + size, alignment - before);
         start += before;
     }
+    return start;
+}
+
+/* Whether the file has all of it: what lies behind its end would be SIGBUS. */
+static bool is_long_enough(const hvx_backing_t *backing, size_t size)
+{
+    struct stat status;
+    uint64_t end;
+
+    return fstat(backing->fd, &status) == 0 && !__builtin_add_overflow(backing->offset, size, &end) &&
+           (uint64_t)status.st_size >= end;
+}
+
+static bool fill_in(uint8_t *start, size_t size, const hvx_backing_t *backing)
+{
+    const int flags = MAP_FIXED | (backing->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
+
+    if (backing->fd >= 0 && !is_long_enough(backing, size)) {
+        errno = EINVAL;
+        return false;
+    }
+    if (mmap(start, size, PROT_READ | PROT_WRITE, flags, backing->fd, (off_t)backing->offset) == MAP_FAILED)
+        return false;
     /* Advice only: a host without the feature goes on without it. */
     (void)madvise(start, size, MADV_DONTDUMP);
-    (void)madvise(start, size, MADV_HUGEPAGE);
-    return start;
+    (void)madvise(start, size, backing->pages == HVX_PAGES_SMALL ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+    return !backing->prefault || madvise(start, size, MADV_POPULATE_WRITE) == 0;
+}
+
+void *host_memory_allocate(size_t size, const hvx_backing_t *backing)
+{
+    uint8_t *start = reserve(size, alignment_of(size, backing));
+    if (start == NULL)
+        return NULL;
+    if (fill_in(start, size, backing))
+        return start;
+    const int error = errno;
+    munmap(start, size);
+    errno = error;
+    return NULL;
 }
 
 void host_memory_free(void *memory, size_t size)

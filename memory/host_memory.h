@@ -4,13 +4,15 @@
 #ifndef MEMORY_HOST_MEMORY_H
 #define MEMORY_HOST_MEMORY_H
 
+#include <Hypervisor/hvx.h>
+
 #include <stddef.h>
 
 /*
- * Gives size bytes (a multiple of 4096) of zero-filled anonymous memory, kept out of core dumps, aligned so that huge
- * pages of guest and host can coincide, and using them where the host has them. NULL with errno: the host refuses.
+ * Gives size bytes (a multiple of 4096) of memory, kept out of core dumps, aligned so that huge pages of guest and host
+ * can coincide. Anonymous memory is filled with zeros. NULL with errno: the host refuses.
  */
-void *host_memory_allocate(size_t size);
+void *host_memory_allocate(size_t size, const hvx_backing_t *backing);
 
 /* size as it was given. Takes NULL. */
 void host_memory_free(void *memory, size_t size);

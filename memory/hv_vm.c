@@ -6,6 +6,7 @@
 #include "memory/rcu.h"
 #include "memory/vm.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -455,18 +456,19 @@ hv_return_t hvx_vm_write_space(hv_vm_space_t asid, hv_gpaddr_t gpa, const void *
 
 /* ---- Host memory ---- */
 
-hv_return_t hv_vm_allocate(void **uvap, size_t size, hv_allocate_flags_t flags)
+hv_return_t hvx_vm_allocate_backed(void **uvap, size_t size, const hvx_backing_t *backing)
 {
-    if (uvap == NULL || size == 0 || size % PAGE_SIZE != 0 || flags != HV_ALLOCATE_DEFAULT)
+    if (uvap == NULL || backing == NULL || size == 0 || size % PAGE_SIZE != 0 || backing->offset % PAGE_SIZE != 0 ||
+        (backing->pages != HVX_PAGES_ADVISE_HUGE && backing->pages != HVX_PAGES_SMALL))
         return HV_BAD_ARGUMENT;
     struct allocation *allocation = malloc(sizeof(*allocation));
     if (allocation == NULL)
         return HV_NO_RESOURCES;
     allocation->size = size;
-    allocation->memory = host_memory_allocate(size);
+    allocation->memory = host_memory_allocate(size, backing);
     if (allocation->memory == NULL) {
         free(allocation);
-        return HV_NO_RESOURCES;
+        return errno == ENOMEM || errno == EAGAIN || errno == EFAULT ? HV_NO_RESOURCES : HV_ERROR;
     }
     *uvap = allocation->memory;
     pthread_mutex_lock(&process.lock);
@@ -474,6 +476,13 @@ hv_return_t hv_vm_allocate(void **uvap, size_t size, hv_allocate_flags_t flags)
     process.allocations = allocation;
     pthread_mutex_unlock(&process.lock);
     return HV_SUCCESS;
+}
+
+hv_return_t hv_vm_allocate(void **uvap, size_t size, hv_allocate_flags_t flags)
+{
+    static const hvx_backing_t anonymous = {.fd = -1};
+
+    return flags != HV_ALLOCATE_DEFAULT ? HV_BAD_ARGUMENT : hvx_vm_allocate_backed(uvap, size, &anonymous);
 }
 
 /* Whether a guest has part of a host range. With process.lock held. */

@@ -330,6 +330,28 @@ START_TEST(check_wants_a_kernel)
 }
 END_TEST
 
+START_TEST(check_wants_a_backing_that_makes_sense)
+{
+    ck_assert_int_eq(parse("boot.kernel = '/k'\nmemory.backing = 'file'\n"), 0);
+    ck_assert_int_eq(config_check(&config, &error), -1);
+    assert_error(ERROR_CONFIG, "vm.toml:2:18: memory.backing: \"file\" needs a file; set memory.path");
+    ck_assert_int_eq(config_set(&config, "--set", "memory.path", "/ram", &error), 0);
+    ck_assert_int_eq(config_check(&config, &error), 0);
+    ck_assert_int_eq(config_set(&config, "--set", "memory.pages", "2MiB", &error), 0);
+    ck_assert_int_eq(config_check(&config, &error), -1);
+    ck_assert_int_eq(config_set(&config, "--set", "memory.backing", "memfd", &error), 0);
+    ck_assert_int_eq(config_check(&config, &error), -1);
+    assert_error(ERROR_CONFIG,
+                 "--set: memory.path: has a use only with memory.backing = \"file\"; take it out, or choose "
+                 "that");
+    ck_assert_int_eq(config_set(&config, "--set", "memory.path", "", &error), 0);
+    ck_assert_int_eq(config_check(&config, &error), 0);
+    ck_assert_int_eq(config_set(&config, "--set", "memory.size", "129MiB", &error), 0);
+    ck_assert_int_eq(config_check(&config, &error), -1);
+    assert_error(ERROR_CONFIG, "--set: memory.size: is not a multiple of memory.pages; change one of them");
+}
+END_TEST
+
 START_TEST(check_lets_only_a_pty_choose_about_its_path)
 {
     ck_assert_int_eq(parse("boot.kernel = '/k'\nserial.backend = 'pty'\n"), 0);
@@ -573,6 +595,7 @@ static Suite *suite(void)
     tcase_add_test(memory, refused_assignment_leaves_the_value_and_names_the_option);
     tcase_add_test(memory, later_errors_say_where_the_value_stands);
     tcase_add_test(memory, check_wants_a_kernel);
+    tcase_add_test(memory, check_wants_a_backing_that_makes_sense);
     tcase_add_test(memory, check_lets_only_a_pty_choose_about_its_path);
     tcase_add_test(memory, printed_configuration_reads_back_the_same);
     tcase_add_test(memory, list_of_keys_fits_the_terminal_and_names_them_all);

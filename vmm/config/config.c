@@ -6,6 +6,7 @@
 #include "vmm/config/value.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,8 +140,29 @@ static int check_serial(const struct config *config, struct error *error)
     return 0;
 }
 
+static int check_memory(const struct config *config, struct error *error)
+{
+    const bool needs_path = config->memory.backing == CONFIG_BACKING_FILE;
+    const uint64_t page = config->memory.pages == CONFIG_PAGES_1GIB ? 1ull << 30 : 1ull << 21;
+    const bool is_set_aside = config->memory.pages == CONFIG_PAGES_2MIB || config->memory.pages == CONFIG_PAGES_1GIB;
+
+    if (needs_path && config->memory.path == NULL)
+        return config_error(config, CONFIG_MEMORY_BACKING, error, "\"file\" needs a file; set memory.path");
+    if (!needs_path && config->memory.path != NULL)
+        return config_error(config, CONFIG_MEMORY_PATH, error,
+                            "has a use only with memory.backing = \"file\"; take it out, or choose that");
+    if (is_set_aside && config->memory.backing != CONFIG_BACKING_MEMFD)
+        return config_error(config, CONFIG_MEMORY_PAGES, error,
+                            "pages that were set aside go with memory.backing = \"memfd\"; choose that, or \"thp\"");
+    if (is_set_aside && config->memory.size % page != 0)
+        return config_error(config, CONFIG_MEMORY_SIZE, error, "is not a multiple of memory.pages; change one of them");
+    return 0;
+}
+
 int config_check(const struct config *config, struct error *error)
 {
+    if (check_memory(config, error) < 0)
+        return -1;
     if (config->boot.kernel == NULL)
         return config_error(config, CONFIG_BOOT_KERNEL, error,
                             "there is no kernel; set it to a bzImage or an ELF vmlinux, or use --kernel PATH");

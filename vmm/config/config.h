@@ -31,6 +31,10 @@ enum config_key {
     CONFIG_CPU_COUNT,
     CONFIG_CPU_HIDE,
     CONFIG_MEMORY_SIZE,
+    CONFIG_MEMORY_BACKING,
+    CONFIG_MEMORY_PATH,
+    CONFIG_MEMORY_PAGES,
+    CONFIG_MEMORY_POPULATE,
     CONFIG_BOOT_KERNEL,
     CONFIG_BOOT_INITRD,
     CONFIG_BOOT_CMDLINE,
@@ -45,6 +49,14 @@ enum config_key {
 
 /* What follows a reset or a panic of the guest. */
 enum config_action { CONFIG_ACTION_EXIT, CONFIG_ACTION_RESTART };
+
+/* What is behind the RAM; FILE: config.memory.path. */
+enum config_backing { CONFIG_BACKING_ANONYMOUS, CONFIG_BACKING_MEMFD, CONFIG_BACKING_FILE };
+
+/* The host's pages for it: huge ones where it has them at hand, small ones, or huge ones that were set aside. */
+enum config_pages { CONFIG_PAGES_THP, CONFIG_PAGES_SMALL, CONFIG_PAGES_2MIB, CONFIG_PAGES_1GIB };
+
+enum config_populate { CONFIG_POPULATE_LAZY, CONFIG_POPULATE_PREFAULT };
 
 enum config_tables { CONFIG_TABLES_ACPI, CONFIG_TABLES_DEVICE_TREE, CONFIG_TABLES_NONE };
 
@@ -97,6 +109,10 @@ struct config {
     struct {
         /* in bytes: a multiple of 4096, in the range of memory/x86/layout.h */
         uint64_t size;
+        enum config_backing backing;
+        char *path;
+        enum config_pages pages;
+        enum config_populate populate;
     } memory;
     struct {
         char *kernel;

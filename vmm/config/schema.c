@@ -8,6 +8,9 @@
 
 /* The lists are in the order of the enums in config.h and log.h. */
 static const char *const actions[] = {"exit", "restart", NULL};
+static const char *const backings[] = {"anonymous", "memfd", "file", NULL};
+static const char *const pages[] = {"thp", "small", "2MiB", "1GiB", NULL};
+static const char *const populates[] = {"lazy", "prefault", NULL};
 static const char *const tables[] = {"acpi", "device-tree", "none", NULL};
 static const char *const entries[] = {"auto", "linux64", "pvh", NULL};
 static const char *const serial_backends[] = {"stdio", "pty", "file", "unix", "none", NULL};
@@ -15,6 +18,9 @@ static const char *const seccomp_modes[] = {"kill", "log", "off", NULL};
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 
 _Static_assert(CONFIG_ACTION_RESTART == 1, "order of actions");
+_Static_assert(CONFIG_BACKING_FILE == 2, "order of backings");
+_Static_assert(CONFIG_PAGES_1GIB == 3, "order of pages");
+_Static_assert(CONFIG_POPULATE_PREFAULT == 1, "order of populates");
 _Static_assert(CONFIG_TABLES_NONE == 2, "order of tables");
 _Static_assert(CONFIG_ENTRY_PVH == 2, "order of entries");
 _Static_assert(CONFIG_SERIAL_NONE == 4, "order of serial_backends");
@@ -38,6 +44,14 @@ const struct schema_key config_schema[CONFIG_KEY_COUNT] = {
                          .doc = "processor features that the guest is not told of"},
     [CONFIG_MEMORY_SIZE] = {"memory", "size", SCHEMA_SIZE, FIELD(memory.size), .default_text = "512MiB",
                             .minimum = LAYOUT_MIN_RAM_SIZE, .maximum = LAYOUT_MAX_RAM_SIZE, .doc = "RAM of the guest"},
+    [CONFIG_MEMORY_BACKING] = {"memory", "backing", SCHEMA_CHOICE, FIELD(memory.backing), .default_text = "anonymous",
+                               .choices = backings, .doc = "what is behind the RAM"},
+    [CONFIG_MEMORY_PATH] = {"memory", "path", SCHEMA_PATH, FIELD(memory.path), .default_text = "",
+                            .doc = "the file, with \"file\"; it is made, or made as long as the RAM, if need be"},
+    [CONFIG_MEMORY_PAGES] = {"memory", "pages", SCHEMA_CHOICE, FIELD(memory.pages), .default_text = "thp",
+                             .choices = pages, .doc = "the host's pages for the RAM"},
+    [CONFIG_MEMORY_POPULATE] = {"memory", "populate", SCHEMA_CHOICE, FIELD(memory.populate), .default_text = "lazy",
+                                .choices = populates, .doc = "when the host provides the RAM"},
     [CONFIG_BOOT_KERNEL] = {"boot", "kernel", SCHEMA_PATH, FIELD(boot.kernel), .default_text = "",
                             .doc = "the kernel, a bzImage or an ELF vmlinux; there must be one"},
     [CONFIG_BOOT_INITRD] = {"boot", "initrd", SCHEMA_PATH, FIELD(boot.initrd), .default_text = "",

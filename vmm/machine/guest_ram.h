@@ -7,24 +7,25 @@
 #include "loader/guest_memory.h"
 #include "memory/support/error.h"
 #include "memory/x86/layout.h"
+#include "vmm/config/config.h"
 
-/* A piece of RAM or ROM: where the guest has it, and the allocation that it is the end of. */
-struct ram_piece {
-    uint64_t gpa;
-    uint64_t size;
-    void *memory;
-    uint64_t allocated;
-};
+#include <stdbool.h>
 
 struct guest_ram {
     struct ram_layout layout;
-    /* One for each range of the layout, and the ROM. */
-    struct ram_piece pieces[4];
-    size_t count;
+    /*
+     * All of the RAM: what the guest has below 3 GiB is at the same offset here, and the rest comes behind it. So guest
+     * and host addresses have the same offset in 2 MiB, without which KVM cannot map that much at once.
+     */
+    void *memory;
+    uint64_t size;
+    /* It is a file's or a memfd's. */
+    bool is_shared;
+    void *rom;
 };
 
 /* Allocates and maps. There is a VM. 0, or -1 with *error and nothing left behind. */
-int guest_ram_create(struct guest_ram *ram, uint64_t size, struct error *error);
+int guest_ram_create(struct guest_ram *ram, const struct config *config, struct error *error);
 
 /* Unmaps and frees. A zeroed struct is fine. */
 void guest_ram_destroy(struct guest_ram *ram);

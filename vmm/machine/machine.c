@@ -267,7 +267,7 @@ static int step_vm(struct machine *machine, struct error *error)
 
 static int step_ram(struct machine *machine, struct error *error)
 {
-    return guest_ram_create(&machine->ram, machine->config->memory.size, error);
+    return guest_ram_create(&machine->ram, machine->config, error);
 }
 
 static int step_irqchip(struct machine *machine, struct error *error)

@@ -120,6 +120,7 @@ static const struct rule rules[] = {
     CALL(pread64, LOOP, "kernel and initrd, once more"),
     CALL_WHEN(madvise, LOOP, 2, UINT32_MAX, MADV_DONTDUMP, "memory for them"),
     CALL_WHEN(madvise, LOOP, 2, UINT32_MAX, MADV_HUGEPAGE, "the same"),
+    CALL_WHEN(madvise, LOOP, 2, UINT32_MAX, MADV_REMOVE, "RAM that a file is behind is cleared"),
     CALL(lseek, LOOP, "the same; standard output at exit"),
     CALL(fstat, LOOP, "the same"),
     CALL_WHEN(newfstatat, LOOP, 3, AT_EMPTY_PATH, AT_EMPTY_PATH, "fstat as glibc makes it"),

@@ -30,6 +30,31 @@ typedef struct {
 HV_API hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, hv_gpaddr_t gpa, size_t size,
                                           hv_memory_flags_t flags, const char *name);
 
+/* Pages of memory that hvx_vm_allocate_backed() gives. */
+typedef enum {
+    /* Huge pages where the host has them at hand: what hv_vm_allocate() does. */
+    HVX_PAGES_ADVISE_HUGE,
+    HVX_PAGES_SMALL,
+} hvx_pages_t;
+
+/* What is behind memory for guests. */
+typedef struct {
+    /* A file, a memfd or a file of hugetlbfs, which is mapped shared; -1: anonymous memory. It stays the caller's. */
+    int fd;
+    /* Where in the file the memory begins: a multiple of 4096, or of the file's own page size. */
+    uint64_t offset;
+    hvx_pages_t pages;
+    /* Have the host provide all of it now, instead of when it is first touched. */
+    bool prefault;
+} hvx_backing_t;
+
+/*
+ * As hv_vm_allocate(), with a choice of what is behind the memory; hv_vm_deallocate() releases it. Memory of 2 MiB or
+ * more begins at a multiple of that, of 1 GiB or more, from a file, at a multiple of 1 GiB. HV_ERROR: the descriptor
+ * cannot be mapped so, or is too short. HV_NO_RESOURCES: the host has not that much.
+ */
+HV_API hv_return_t hvx_vm_allocate_backed(void **uvap, size_t size, const hvx_backing_t *backing);
+
 /*
  * Gives the range that holds gpa, or, where nothing is mapped there, the next one above it.
  * HV_ERROR: there is neither. Calling again with gpa + size of the last one lists a space.
