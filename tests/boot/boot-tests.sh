@@ -26,6 +26,7 @@ boot_tests() {
         done
         boot_case reset-exit "$kernel" 2 256 bzImage
         boot_case reboot "$kernel" 2 256 bzImage
+        boot_case maps "$kernel" 2 256 bzImage
         boot_case crash "$kernel" 2 256 bzImage
     done
     if [[ $mode == full ]]; then

@@ -113,7 +113,7 @@ START_TEST(escaped_keys_are_commands)
     static const struct {
         uint8_t key;
         enum console_command command;
-    } expected[] = {{'x', CONSOLE_LEAVE}, {'p', CONSOLE_POWER_BUTTON}, {'r', CONSOLE_RESET}};
+    } expected[] = {{'x', CONSOLE_LEAVE}, {'p', CONSOLE_POWER_BUTTON}, {'r', CONSOLE_RESET}, {'m', CONSOLE_MAPS}};
     uint8_t byte;
 
     for (size_t i = 0; i < 3; i++) {
@@ -146,7 +146,7 @@ START_TEST(unknown_escaped_key_is_swallowed)
         known += press_escaped((uint8_t)key, &byte) != TERMINAL_KEY_UNKNOWN;
         ck_assert_int_eq(press('q', &byte), TERMINAL_KEY_GUEST);
     }
-    ck_assert_uint_eq(known, 6);
+    ck_assert_uint_eq(known, 7);
     ck_assert_int_eq(press_escaped('?', &byte), TERMINAL_KEY_HELP);
 }
 END_TEST

@@ -268,6 +268,7 @@ static const struct {
     {'x', TERMINAL_KEY_COMMAND, CONSOLE_LEAVE, "leave, and end the machine"},
     {'p', TERMINAL_KEY_COMMAND, CONSOLE_POWER_BUTTON, "press the power button"},
     {'r', TERMINAL_KEY_COMMAND, CONSOLE_RESET, "reset the machine"},
+    {'m', TERMINAL_KEY_COMMAND, CONSOLE_MAPS, "show the memory maps and the last faults"},
     {'a', TERMINAL_KEY_GUEST, 0, "send Ctrl-A to the guest; so does Ctrl-A Ctrl-A"},
     {'?', TERMINAL_KEY_HELP, 0, "show this list"},
 };

@@ -18,6 +18,7 @@ enum console_command {
     CONSOLE_LEAVE,
     CONSOLE_POWER_BUTTON,
     CONSOLE_RESET,
+    CONSOLE_MAPS,
 };
 
 struct console_commands {

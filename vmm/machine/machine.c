@@ -6,6 +6,7 @@
 #include "vmm/machine/boot.h"
 #include "vmm/machine/guest_ram.h"
 #include "vmm/machine/legacy_devices.h"
+#include "vmm/machine/maps.h"
 #include "vmm/machine/vcpus.h"
 #include "vmm/machine/x86/cpu_features.h"
 #include "vmm/machine/x86/cpuid.h"
@@ -121,10 +122,16 @@ static void on_console_command(void *context, enum console_command command)
     case CONSOLE_RESET:
         machine_notify(machine, &(struct machine_outcome){.event = MACHINE_RESET, .vcpu = -1});
         break;
+    case CONSOLE_MAPS:
+        maps_report(machine->log);
+        break;
     }
 }
 
-/* SIGTERM asks the guest to power off, as its power button would; a second one, and other signals, end it. */
+/*
+ * SIGTERM asks the guest to power off, as its power button would; a second one, and other signals, end it. SIGUSR1
+ * shows the maps.
+ */
 static void on_signal(void *context, uint32_t events)
 {
     struct machine *machine = context;
@@ -133,6 +140,10 @@ static void on_signal(void *context, uint32_t events)
     (void)events;
     if (read(machine->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return;
+    if (info.ssi_signo == SIGUSR1) {
+        maps_report(machine->log);
+        return;
+    }
     if (info.ssi_signo == SIGTERM && !machine->power_button_pressed) {
         machine->power_button_pressed = true;
         log_line(machine->log, LOG_LEVEL_INFO, "quire", "SIGTERM: the power button is pressed; once more ends at once");
@@ -378,6 +389,7 @@ static int step_signals(struct machine *machine, struct error *error)
     /* Blocked in this thread, and so in the vCPUs' that it makes. */
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGUSR1);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &mask, NULL);
