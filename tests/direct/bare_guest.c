@@ -54,8 +54,14 @@ void bare_guest_destroy(struct bare_guest *guest)
 
 static struct kvm_segment flat_segment(uint16_t selector, uint8_t type)
 {
-    return (struct kvm_segment){
-        .limit = 0xffffffff, .selector = selector, .type = type, .present = 1, .s = 1, .db = 1, .g = 1};
+    return (struct kvm_segment){.limit = 0xffffffff,
+                                .selector = selector,
+                                .type = type,
+                                .present = 1,
+                                .dpl = selector & 3,
+                                .s = 1,
+                                .db = 1,
+                                .g = 1};
 }
 
 void bare_guest_enter_protected_mode(hv_vcpuid_t vcpu)
@@ -72,6 +78,21 @@ void bare_guest_enter_protected_mode(hv_vcpuid_t vcpu)
     ck_assert_int_eq(hv_vcpu_write_register(vcpu, HV_X86_RIP, CODE_GPA), HV_SUCCESS);
     ck_assert_int_eq(hv_vcpu_write_register(vcpu, HV_X86_RFLAGS, 2), HV_SUCCESS);
     ck_assert_int_eq(hv_vcpu_write_register(vcpu, HV_X86_RSP, DATA_GPA + PAGE), HV_SUCCESS);
+}
+
+void bare_guest_enter_user_mode(hv_vcpuid_t vcpu)
+{
+    /* RFLAGS with IOPL 3, so that OUT works (Intel SDM volume 1, 3.4.3). */
+    const uint64_t flags = 0x3002;
+    struct kvm_sregs sregs;
+    int fd;
+
+    ck_assert_int_eq(hvx_vcpu_kvm_fd(vcpu, &fd), HV_SUCCESS);
+    ck_assert_int_eq(ioctl(fd, KVM_GET_SREGS, &sregs), 0);
+    sregs.cs = flat_segment(0x1b, 0xb);
+    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = flat_segment(0x23, 0x3);
+    ck_assert_int_eq(ioctl(fd, KVM_SET_SREGS, &sregs), 0);
+    ck_assert_int_eq(hv_vcpu_write_register(vcpu, HV_X86_RFLAGS, flags), HV_SUCCESS);
 }
 
 hvx_vcpu_exit_t bare_guest_run(hv_vcpuid_t vcpu)

@@ -30,6 +30,9 @@ void bare_guest_destroy(struct bare_guest *guest);
 /* 32-bit protected mode at CPL 0, flat, no paging, RIP at CODE_GPA. */
 void bare_guest_enter_protected_mode(hv_vcpuid_t vcpu);
 
+/* The same at CPL 3, where it may use ports. Afterwards. */
+void bare_guest_enter_user_mode(hv_vcpuid_t vcpu);
+
 /* Runs until an exit other than an interruption, and gives it. */
 hvx_vcpu_exit_t bare_guest_run(hv_vcpuid_t vcpu);
 

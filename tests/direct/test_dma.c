@@ -231,7 +231,13 @@ END_TEST
 
 static atomic_bool stop;
 
-enum { WINDOW_GPA = 0x100000, WINDOW_PAGES = 16, STRESS_SECONDS = 3 };
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { STRESS_SECONDS = 30 };
+#else
+enum { STRESS_SECONDS = 3 };
+#endif
+
+enum { WINDOW_GPA = 0x100000, WINDOW_PAGES = 16 };
 
 static void *change_and_free(void *argument)
 {

@@ -16,8 +16,6 @@ static const uint8_t halt[] = {0xf4};
 static const uint8_t endless[] = {0xeb, 0xfe};
 /* again: mov eax, [DATA_GPA]; hlt; jmp again */
 static const uint8_t load[] = {0xa1, 0x00, 0x00, 0x02, 0x00, 0xf4, 0xeb, 0xf8};
-/* again: mov [DATA_GPA], eax; hlt; jmp again */
-static const uint8_t store[] = {0xa3, 0x00, 0x00, 0x02, 0x00, 0xf4, 0xeb, 0xf8};
 /* again: lock inc dword [DATA_GPA + 2048]; jmp again */
 static const uint8_t count[] = {0xf0, 0xff, 0x05, 0x00, 0x08, 0x02, 0x00, 0xeb, 0xf7};
 
@@ -250,6 +248,11 @@ END_TEST
 
 /* ---- Strict spaces ---- */
 
+/* The same as above for any privilege level, with `out 0x10, al` in HLT's place. */
+static const uint8_t tell[] = {0xe6, 0x10, 0xeb, 0xfc};
+static const uint8_t load_and_tell[] = {0xa1, 0x00, 0x00, 0x02, 0x00, 0xe6, 0x10, 0xeb, 0xf7};
+static const uint8_t store_and_tell[] = {0xa3, 0x00, 0x00, 0x02, 0x00, 0xe6, 0x10, 0xeb, 0xf7};
+
 /* What the data page's flags make of a load, a store and a jump there. */
 static void try_flags(const struct bare_guest *guest, hv_vm_space_t space, hv_memory_flags_t flags, bool strict)
 {
@@ -262,9 +265,9 @@ static void try_flags(const struct bare_guest *guest, hv_vm_space_t space, hv_me
         hv_memory_flags_t access;
         bool allowed;
     } tries[] = {
-        {load, sizeof(load), HV_MEMORY_READ, may_read},
-        {store, sizeof(store), HV_MEMORY_WRITE, may_write},
-        {halt, sizeof(halt), HV_MEMORY_EXEC, may_execute},
+        {load_and_tell, sizeof(load_and_tell), HV_MEMORY_READ, may_read},
+        {store_and_tell, sizeof(store_and_tell), HV_MEMORY_WRITE, may_write},
+        {tell, sizeof(tell), HV_MEMORY_EXEC, may_execute},
     };
 
     for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
@@ -273,13 +276,11 @@ static void try_flags(const struct bare_guest *guest, hv_vm_space_t space, hv_me
         ck_assert_int_eq(hv_vm_protect_space(space, DATA_GPA, PAGE, flags), HV_SUCCESS);
         ck_assert_int_eq(hv_vcpu_write_register(guest->vcpu, HV_X86_RIP, executes ? DATA_GPA : CODE_GPA), HV_SUCCESS);
         hvx_vcpu_exit_t exit = bare_guest_run(guest->vcpu);
-        if (tries[i].allowed) {
-            ck_assert_msg(exit.reason == HVX_EXIT_HALT, "flags %u, access %u, strict %d: exit %d", (unsigned)flags,
-                          (unsigned)tries[i].access, strict, exit.reason);
-            continue;
-        }
-        ck_assert_msg(exit.reason == HVX_EXIT_MEMORY, "flags %u, access %u, strict %d: exit %d", (unsigned)flags,
+        const hvx_exit_reason_t expected = tries[i].allowed ? HVX_EXIT_PORT : HVX_EXIT_MEMORY;
+        ck_assert_msg(exit.reason == expected, "flags %u, access %u, strict %d: exit %d", (unsigned)flags,
                       (unsigned)tries[i].access, strict, exit.reason);
+        if (tries[i].allowed)
+            continue;
         ck_assert_uint_eq(exit.memory.access, tries[i].access);
         ck_assert_uint_eq(exit.memory.allowed, flags);
         ck_assert_uint_eq(exit.memory.gpa, DATA_GPA);
@@ -287,40 +288,38 @@ static void try_flags(const struct bare_guest *guest, hv_vm_space_t space, hv_me
         /* Again and again, until the map allows it. */
         ck_assert_int_eq(bare_guest_run(guest->vcpu).reason, HVX_EXIT_MEMORY);
         ck_assert_int_eq(hv_vm_protect_space(space, DATA_GPA, PAGE, ALL), HV_SUCCESS);
-        expect_halt(guest);
+        ck_assert_int_eq(bare_guest_run(guest->vcpu).reason, HVX_EXIT_PORT);
     }
 }
 
-static void try_all_flags(hv_vm_space_t which)
+/* Bit 0: in an extra space. Bit 1: at CPL 3. */
+enum { TRY_EXTRA_SPACE = 1, TRY_USER_MODE = 2, TRY_COUNT = 4 };
+
+START_TEST(all_combinations_of_flags_hold)
 {
     struct bare_guest guest;
+    uint32_t code;
     uint8_t *data;
 
     bare_guest_create(&guest, halt, sizeof(halt));
     const hv_vm_space_t extra = make_space(&guest, &data);
-    const hv_vm_space_t space = which == HV_VM_SPACE_DEFAULT ? HV_VM_SPACE_DEFAULT : extra;
+    const hv_vm_space_t space = _i & TRY_EXTRA_SPACE ? extra : HV_VM_SPACE_DEFAULT;
+    if (_i & TRY_USER_MODE)
+        bare_guest_enter_user_mode(guest.vcpu);
     move_to(&guest, space);
-    guest.data[0] = data[0] = halt[0];
+    memcpy(&code, tell, sizeof(code));
+    memcpy(guest.data, tell, sizeof(tell));
+    memcpy(data, tell, sizeof(tell));
     for (unsigned strict = 0; strict < 2; strict++) {
         ck_assert_int_eq(hvx_vm_space_set_strict(space, strict != 0), HV_SUCCESS);
         for (hv_memory_flags_t flags = 0; flags <= ALL; flags++) {
             /* The store puts the register there, and the jump executes it. */
-            ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_RAX, halt[0]), HV_SUCCESS);
+            ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_RAX, code), HV_SUCCESS);
             try_flags(&guest, space, flags, strict != 0);
         }
     }
+    ck_assert_uint_eq(bare_guest_register(guest.vcpu, HV_X86_CS) & 3, _i & TRY_USER_MODE ? 3 : 0);
     bare_guest_destroy(&guest);
-}
-
-START_TEST(all_combinations_of_flags_hold_in_the_default_space)
-{
-    try_all_flags(HV_VM_SPACE_DEFAULT);
-}
-END_TEST
-
-START_TEST(all_combinations_of_flags_hold_in_an_extra_space)
-{
-    try_all_flags(1);
 }
 END_TEST
 
@@ -494,8 +493,7 @@ int main(void)
     tcase_add_test(tcase, the_space_of_a_destroyed_vcpu_stays_busy);
     tcase_add_test(tcase, a_vcpu_with_a_used_id_starts_afresh);
     tcase_add_test(tcase, a_reset_gives_the_first_state_back);
-    tcase_add_test(tcase, all_combinations_of_flags_hold_in_the_default_space);
-    tcase_add_test(tcase, all_combinations_of_flags_hold_in_an_extra_space);
+    tcase_add_loop_test(tcase, all_combinations_of_flags_hold, 0, TRY_COUNT);
     tcase_add_test(tcase, a_running_vcpu_sees_no_hole_while_its_slot_is_cut);
     tcase_add_test(tcase, a_deadline_ends_a_run_and_one_that_is_past_ends_it_at_once);
     tcase_add_test(tcase, an_interruption_goes_along_to_another_space);

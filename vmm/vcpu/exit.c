@@ -139,7 +139,9 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
         exit->reason = HVX_EXIT_HALT;
         break;
     case KVM_EXIT_SHUTDOWN:
-        exit->reason = HVX_EXIT_SHUTDOWN;
+        /* A KVM that emulates in software answers a fetch at CPL 3 with an exception, which may find no handler. */
+        if (!describe_fetch(vcpu))
+            exit->reason = HVX_EXIT_SHUTDOWN;
         break;
     case KVM_EXIT_DEBUG:
         exit->reason = HVX_EXIT_DEBUG;

@@ -86,7 +86,8 @@ HV_API hv_return_t hvx_vm_write_space(hv_vm_space_t asid, hv_gpaddr_t gpa, const
  * such a range, a fetch from it exits as HVX_EXIT_MEMORY with HV_MEMORY_EXEC, and data accesses that the flags allow
  * are served by the library, at the cost of an exit each; read-modify-write instructions on them are not atomic. A
  * missing HV_MEMORY_READ holds too, except where HV_MEMORY_EXEC is given: what KVM can fetch it can read.
- * HV_NO_RESOURCES: KVM is out of slots, and the space is as before.
+ * A KVM that emulates the processor in software answers such a fetch at CPL 3 with an exception: it is an exit only if
+ * the guest has no handler for that. HV_NO_RESOURCES: KVM is out of slots, and the space is as before.
  */
 HV_API hv_return_t hvx_vm_space_set_strict(hv_vm_space_t asid, bool strict);
 
