@@ -7,8 +7,19 @@
 #ifndef MEMORY_RCU_H
 #define MEMORY_RCU_H
 
-/* Its read side inline, which it asks only programs of a licence that goes with the LGPL to do: MIT does. */
+#if defined(__has_feature)
+#define RCU_HAS_FEATURE(name) __has_feature(name)
+#else
+#define RCU_HAS_FEATURE(name) 0
+#endif
+
+/*
+ * Its read side inline, which it asks only programs of a licence that goes with the LGPL to do: MIT does. Not under the
+ * address and undefined-behaviour sanitizers, because its readers are not aligned as their type says.
+ */
+#if !defined(__SANITIZE_ADDRESS__) && !RCU_HAS_FEATURE(address_sanitizer)
 #define _LGPL_SOURCE
+#endif
 #include <urcu/urcu-bp.h>
 
 #if defined(__SANITIZE_THREAD__)
