@@ -5,6 +5,7 @@
 #include "unit_test.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 
 static const uint8_t halt[] = {0xf4};
@@ -161,6 +162,25 @@ START_TEST(an_interruption_ends_an_endless_loop)
 }
 END_TEST
 
+START_TEST(a_thread_that_blocks_all_signals_can_be_interrupted)
+{
+    struct bare_guest guest;
+    hvx_vcpu_exit_t exit;
+    pthread_t thread;
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    bare_guest_create(&guest, endless, sizeof(endless));
+    pthread_create(&thread, NULL, interrupt_when_told, &guest.vcpu);
+    ck_assert_int_eq(hv_vcpu_run(guest.vcpu), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vcpu_exit(guest.vcpu, &exit), HV_SUCCESS);
+    ck_assert_int_eq(exit.reason, HVX_EXIT_INTERRUPTED);
+    pthread_join(thread, NULL);
+    bare_guest_destroy(&guest);
+}
+END_TEST
+
 START_TEST(an_interruption_before_the_run_is_not_lost)
 {
     struct bare_guest guest;
@@ -271,6 +291,7 @@ int main(void)
     tcase_add_test(tcase, device_registers_are_reached_with_every_width);
     tcase_add_test(tcase, registers_read_back_what_was_written);
     tcase_add_test(tcase, an_interruption_ends_an_endless_loop);
+    tcase_add_test(tcase, a_thread_that_blocks_all_signals_can_be_interrupted);
     tcase_add_test(tcase, an_interruption_before_the_run_is_not_lost);
     tcase_add_test(tcase, a_vcpu_obeys_its_owner_only);
     tcase_add_test(tcase, the_vcpu_of_an_ended_thread_may_be_destroyed_by_another);

@@ -113,6 +113,16 @@ static hv_return_t check_options(hv_vcpu_options_t flags)
     return flags == HV_VCPU_DEFAULT ? HV_SUCCESS : HV_UNSUPPORTED;
 }
 
+/* A thread that blocked the signal could not be got out of the guest. */
+static void unblock_interrupt_signal(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, hvx_interrupt_signal());
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 /* The smallest free id, or VM_VCPU_MAX. */
 static unsigned free_id(const struct vm *vm)
 {
@@ -196,6 +206,7 @@ hv_return_t hv_vcpu_create(hv_vcpuid_t *vcpu, hv_vcpu_options_t flags)
     if (result == HV_SUCCESS) {
         current = created;
         (void)pthread_setspecific(owner_key, created);
+        unblock_interrupt_signal();
         *vcpu = created->id;
     }
     vm_unlock(vm);

@@ -237,7 +237,10 @@ HV_API hv_return_t hvx_vcpu_get_space(hv_vcpuid_t vcpu, hv_vm_space_t *asid);
  */
 HV_API hv_return_t hvx_vcpu_reset(hv_vcpuid_t vcpu);
 
-/* The real-time signal with which hv_vcpu_interrupt() gets a thread out of the guest; the client leaves it alone. */
+/*
+ * The real-time signal with which hv_vcpu_interrupt() gets a thread out of the guest; the client leaves it alone.
+ * hv_vcpu_create() unblocks it for its thread.
+ */
 HV_API int hvx_interrupt_signal(void);
 
 /* ---- KVM ------------------------------------------------------------------------------------------------- */
