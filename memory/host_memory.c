@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 /* The sizes of x86's and arm64's (with 4 KiB granule) next larger pages. */
 static const size_t HUGE_PAGE_SIZE = (size_t)2 << 20;
@@ -42,12 +44,19 @@ static uint8_t *reserve(size_t size, size_t alignment)
     return start;
 }
 
-/* Whether the file has all of it: what lies behind its end would be SIGBUS. */
-static bool is_long_enough(const hvx_backing_t *backing, size_t size)
+/*
+ * Whether the file has all of it: what lies behind its end would be SIGBUS. Of hugetlbfs it has to be whole pages,
+ * because the kernel would map all of the last one, over whatever is behind.
+ */
+static bool has_room(const hvx_backing_t *backing, size_t size)
 {
+    struct statfs filesystem;
     struct stat status;
     uint64_t end;
 
+    if (fstatfs(backing->fd, &filesystem) == 0 && filesystem.f_type == HUGETLBFS_MAGIC &&
+        (size % (uint64_t)filesystem.f_bsize != 0 || backing->offset % (uint64_t)filesystem.f_bsize != 0))
+        return false;
     return fstat(backing->fd, &status) == 0 && !__builtin_add_overflow(backing->offset, size, &end) &&
            (uint64_t)status.st_size >= end;
 }
@@ -56,7 +65,7 @@ static bool fill_in(uint8_t *start, size_t size, const hvx_backing_t *backing)
 {
     const int flags = MAP_FIXED | (backing->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
 
-    if (backing->fd >= 0 && !is_long_enough(backing, size)) {
+    if (backing->fd >= 0 && !has_room(backing, size)) {
         errno = EINVAL;
         return false;
     }

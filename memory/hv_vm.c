@@ -60,12 +60,16 @@ char rcu_order;
 static void before_fork(void)
 {
     pthread_mutex_lock(&process.lock);
+    if (process.vm != NULL)
+        pthread_mutex_lock(&process.vm->lock);
     urcu_bp_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
     urcu_bp_after_fork_parent();
+    if (process.vm != NULL)
+        pthread_mutex_unlock(&process.vm->lock);
     pthread_mutex_unlock(&process.lock);
 }
 
@@ -423,7 +427,7 @@ hv_return_t hvx_vm_space_info(hv_vm_space_t asid, hvx_space_info_t *info)
         .range_count = region_map_count(space->map),
         .slot_count = vm->slots[asid] == NULL ? 0 : kvm_slots_count(vm->slots[asid]),
         .is_strict = space->is_strict,
-        .vcpu_count = space->vcpu_references,
+        .vcpu_count = space->vcpu_count,
     };
     vm_unlock(vm);
     return HV_SUCCESS;

@@ -15,6 +15,9 @@
 /* How much larger a slot may be than the one that takes it in: see join_neighbours(). */
 enum { JOIN_RATIO = 4 };
 
+/* KVM takes slots of less than 2^31 pages. */
+static const uint64_t SLOT_SIZE_MAX = 1ull << 42;
+
 struct slot {
     uint64_t gpa;
     uint64_t size;
@@ -144,9 +147,6 @@ void kvm_slots_destroy(struct kvm_slots *slots)
 {
     if (slots == NULL)
         return;
-    for (unsigned i = 0; i < slots->vcpu_capacity; i++)
-        if (slots->vcpus[i].run != NULL)
-            munmap(slots->vcpus[i].run, slots->system->run_size);
     kvm_slots_abandon(slots);
     gate_fini(&slots->gate);
     free(slots->vcpus);
@@ -157,9 +157,13 @@ void kvm_slots_destroy(struct kvm_slots *slots)
 
 void kvm_slots_abandon(struct kvm_slots *slots)
 {
-    for (unsigned i = 0; i < slots->vcpu_capacity; i++)
-        if (slots->vcpus[i].run != NULL)
-            close(slots->vcpus[i].fd);
+    for (unsigned i = 0; i < slots->vcpu_capacity; i++) {
+        if (slots->vcpus[i].run == NULL)
+            continue;
+        /* The mapping holds the vCPU as the descriptor does. */
+        munmap(slots->vcpus[i].run, slots->system->run_size);
+        close(slots->vcpus[i].fd);
+    }
     close(slots->vm_fd);
 }
 
@@ -278,7 +282,7 @@ struct slot_list {
 static bool slot_continues(const struct slot *left, const struct slot *right)
 {
     return left->gpa + left->size == right->gpa && left->hva + left->size == right->hva &&
-           left->read_only == right->read_only;
+           left->read_only == right->read_only && left->size + right->size <= SLOT_SIZE_MAX;
 }
 
 static bool list_append(struct slot_list *list, const struct slot *slot)
@@ -336,9 +340,13 @@ static bool list_append_wanted(struct slot_list *list, const struct region_map *
                 .hva = region->hva,
                 .read_only = !region_allows(region, HV_MEMORY_WRITE),
             };
-            struct slot part = slot_part(&whole, gpa, end);
-            if (!list_append(list, &part))
-                return false;
+            for (uint64_t at = gpa > whole.gpa ? gpa : whole.gpa; at < end && at < region_end(region);
+                 at += SLOT_SIZE_MAX) {
+                const uint64_t limit = end - at < SLOT_SIZE_MAX ? end : at + SLOT_SIZE_MAX;
+                struct slot part = slot_part(&whole, at, limit);
+                if (!list_append(list, &part))
+                    return false;
+            }
         }
         gpa = region_end(region);
     }
@@ -650,14 +658,13 @@ static bool vcpus_reserve(struct kvm_slots *slots, unsigned count)
     return true;
 }
 
-hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, bool *ret_made, struct kvm_vcpu *ret_vcpu)
+hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, struct kvm_vcpu *ret_vcpu)
 {
     if (!vcpus_reserve(slots, id + 1))
         return HV_NO_RESOURCES;
 
     struct kvm_vcpu *vcpu = &slots->vcpus[id];
-    const bool made = vcpu->run == NULL;
-    if (made) {
+    if (vcpu->run == NULL) {
         int fd = ioctl(slots->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
         if (fd < 0)
             return errno == EINVAL ? HV_NO_RESOURCES : result_of_errno(errno);
@@ -668,8 +675,11 @@ hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, bool *ret_made,
         }
         *vcpu = (struct kvm_vcpu){.fd = fd, .run = run};
     }
-    if (ret_made != NULL)
-        *ret_made = made;
     *ret_vcpu = *vcpu;
     return HV_SUCCESS;
+}
+
+void kvm_slots_vcpu_is_ready(struct kvm_slots *slots, unsigned id)
+{
+    slots->vcpus[id].is_ready = true;
 }

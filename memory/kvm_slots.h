@@ -64,12 +64,14 @@ struct kvm_vcpu {
     int fd;
     /* struct kvm_run, mapped */
     void *run;
+    /* It has all that its maker gives it once: see kvm_slots_vcpu_is_ready(). */
+    bool is_ready;
 };
 
-/*
- * Gives the vCPU with this id, made now if there is none yet (*ret_made then says so; may be NULL). It lives as long
- * as the slots.
- */
-hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, bool *ret_made, struct kvm_vcpu *ret_vcpu);
+/* Gives the vCPU with this id, made now if there is none yet. It lives as long as the slots. */
+hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, struct kvm_vcpu *ret_vcpu);
+
+/* For later calls, which then find is_ready set. */
+void kvm_slots_vcpu_is_ready(struct kvm_slots *slots, unsigned id);
 
 #endif

@@ -16,6 +16,7 @@ struct space *space_create(hv_vm_space_t id)
         free(space);
         return NULL;
     }
+    pthread_mutex_init(&space->pin_turn, NULL);
     pthread_mutex_init(&space->pin_lock, NULL);
     pthread_cond_init(&space->pin_gone, NULL);
     return space;
@@ -31,6 +32,7 @@ void space_destroy(struct space *space)
     dirty_log_free(space->dirty, NULL);
     pthread_cond_destroy(&space->pin_gone);
     pthread_mutex_destroy(&space->pin_lock);
+    pthread_mutex_destroy(&space->pin_turn);
     free(space);
 }
 
@@ -60,6 +62,7 @@ bool space_has_pins(const struct space *space)
 
 void space_wait_for_pins(struct space *space)
 {
+    pthread_mutex_lock(&space->pin_turn);
     pthread_mutex_lock(&space->pin_lock);
     /*
      * Twice: pins of the generation before, and of the one that was current. New ones go to the other generation, so
@@ -73,6 +76,7 @@ void space_wait_for_pins(struct space *space)
             pthread_cond_wait(&space->pin_gone, &space->pin_lock);
     }
     pthread_mutex_unlock(&space->pin_lock);
+    pthread_mutex_unlock(&space->pin_turn);
 }
 
 /* ---- Changes ---- */
@@ -93,9 +97,11 @@ hv_return_t space_set_strict(struct space *space, bool is_strict)
 
     if (space->is_strict != is_strict && space->listener.change != NULL)
         result = space->listener.change(space->listener.context, space->map, is_strict, 0, REGION_GPA_END);
-    if (result == HV_SUCCESS)
-        space->is_strict = is_strict;
-    return result;
+    if (result != HV_SUCCESS)
+        return result;
+    space->is_strict = is_strict;
+    atomic_fetch_add(&space->version, 1);
+    return HV_SUCCESS;
 }
 
 hv_memory_flags_t space_flags(const struct space *space, uint64_t gpa)
@@ -202,10 +208,26 @@ static hv_return_t replace_log(struct space *space, struct dirty_log *log)
     return HV_SUCCESS;
 }
 
+/* Has vCPUs' writes of the past forgotten, which may be there where another range of the same slot is tracked. */
+static hv_return_t forget_writes(struct space *space, uint64_t gpa, uint64_t size)
+{
+    if (space->dirty == NULL || space->listener.harvest == NULL)
+        return HV_SUCCESS;
+    uint64_t *scratch = malloc((size / 4096 + 63) / 64 * sizeof(*scratch));
+    if (scratch == NULL)
+        return HV_NO_RESOURCES;
+    hv_return_t result = space->listener.harvest(space->listener.context, gpa, size, scratch);
+    free(scratch);
+    return result;
+}
+
 hv_return_t space_dirty_start(struct space *space, uint64_t gpa, uint64_t size)
 {
     if (dirty_log_overlaps(space->dirty, gpa, size))
         return HV_ERROR;
+    hv_return_t result = forget_writes(space, gpa, size);
+    if (result != HV_SUCCESS)
+        return result;
     struct dirty_log *log = dirty_log_with(space->dirty, gpa, size);
     return log == NULL ? HV_NO_RESOURCES : replace_log(space, log);
 }

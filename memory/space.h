@@ -48,6 +48,8 @@ struct space {
     struct space_listener listener;
     /* vCPUs that are in the space, or were when they were destroyed. */
     unsigned vcpu_references;
+    /* vCPUs that are in the space. */
+    unsigned vcpu_count;
     /* Open DMA handles, and calls that wait for pins. Without any there are no RCU readers. */
     unsigned dma_references;
     /* Versions that took nothing away from those who may still read them: they wait for a change that does. */
@@ -56,7 +58,8 @@ struct space {
     /* Pins of memory, by the generation in which they were taken; a change that takes memory away begins a new one. */
     atomic_uint pin_generation;
     atomic_ulong pins[2];
-    /* For one who waits for pins at a time. */
+    /* Held by the one who waits for pins, from the beginning to the end: others wait for their turn. */
+    pthread_mutex_t pin_turn;
     pthread_mutex_t pin_lock;
     pthread_cond_t pin_gone;
 };

@@ -165,6 +165,16 @@ START_TEST(tracking_is_of_whole_ranges_that_do_not_overlap)
     ck_assert_int_eq(hvx_vm_dirty_fetch(space, WINDOW_GPA + 70 * PAGE, PAGE, bitmap), HV_SUCCESS);
     ck_assert_uint_eq(bitmap[0], 1);
     EXPECT_DIRTY(71);
+    /* What was written before a range is tracked does not count, although its slot was logged. */
+    ck_assert_int_eq(hvx_vm_dirty_stop(space, WINDOW_GPA, WINDOW_PAGES * PAGE), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vm_dirty_start(space, WINDOW_GPA, PAGE), HV_SUCCESS);
+    guest_writes(0);
+    guest_writes(50);
+    ck_assert_int_eq(hvx_vm_dirty_start(space, WINDOW_GPA + 50 * PAGE, PAGE), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vm_dirty_fetch(space, WINDOW_GPA + 50 * PAGE, PAGE, bitmap), HV_SUCCESS);
+    ck_assert_uint_eq(bitmap[0], 0);
+    ck_assert_int_eq(hvx_vm_dirty_fetch(space, WINDOW_GPA, PAGE, bitmap), HV_SUCCESS);
+    ck_assert_uint_eq(bitmap[0], 1);
     bare_guest_destroy(&guest);
 }
 END_TEST

@@ -227,6 +227,53 @@ START_TEST(a_pin_holds_off_the_return_of_unmap_and_nothing_else)
 }
 END_TEST
 
+static void *unmap_page(void *argument)
+{
+    ck_assert_int_eq(hv_vm_unmap((uintptr_t)argument * PAGE, PAGE), HV_SUCCESS);
+    if ((uintptr_t)argument == 1)
+        atomic_store(&unmapped, true);
+    return NULL;
+}
+
+static void pin_page(unsigned page, hvx_dma_pin_t *pin)
+{
+    hvx_dma_segment_t segment;
+    size_t count = 1;
+
+    ck_assert_int_eq(hvx_dma_pin(dma, page * PAGE, PAGE, HV_MEMORY_READ, &segment, &count, pin), HV_SUCCESS);
+}
+
+/* Starts to unmap a page, and waits until it is gone for lookups. */
+static void start_unmap(unsigned page, pthread_t *thread)
+{
+    uint8_t byte;
+
+    pthread_create(thread, NULL, unmap_page, (void *)(uintptr_t)page);
+    while (hvx_dma_read(dma, page * PAGE, &byte, 1) == HV_SUCCESS)
+        usleep(1000);
+    usleep(20000);
+}
+
+START_TEST(each_of_several_unmaps_waits_for_its_own_pins)
+{
+    pthread_t threads[3];
+    hvx_dma_pin_t first_pin, second_pin;
+
+    pin_page(1, &first_pin);
+    start_unmap(0, &threads[0]);
+    pin_page(2, &second_pin);
+    start_unmap(1, &threads[1]);
+    start_unmap(2, &threads[2]);
+    hvx_dma_unpin(dma, &second_pin);
+    usleep(50000);
+    ck_assert(!atomic_load(&unmapped));
+    hvx_dma_unpin(dma, &first_pin);
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert(atomic_load(&unmapped));
+}
+END_TEST
+
 /* ---- Everything at once ---- */
 
 static atomic_bool stop;
@@ -332,6 +379,7 @@ int main(void)
     tcase_add_test(access, numbers_are_aligned_and_little_endian);
     tcase_add_test(access, bad_arguments_are_refused);
     tcase_add_test(access, a_handle_keeps_its_space);
+    tcase_add_test(access, each_of_several_unmaps_waits_for_its_own_pins);
     tcase_add_test(access, a_pin_holds_off_the_return_of_unmap_and_nothing_else);
     tcase_set_timeout(stress, 120);
     tcase_add_test(stress, changes_vcpus_and_devices_at_once);

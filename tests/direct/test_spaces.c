@@ -5,6 +5,7 @@
 #include "unit_test.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -18,6 +19,11 @@ static const uint8_t endless[] = {0xeb, 0xfe};
 static const uint8_t load[] = {0xa1, 0x00, 0x00, 0x02, 0x00, 0xf4, 0xeb, 0xf8};
 /* again: lock inc dword [DATA_GPA + 2048]; jmp again */
 static const uint8_t count[] = {0xf0, 0xff, 0x05, 0x00, 0x08, 0x02, 0x00, 0xeb, 0xf7};
+
+/* Programs for any privilege level, with `out 0x10, al` in HLT's place. */
+static const uint8_t tell[] = {0xe6, 0x10, 0xeb, 0xfc};
+static const uint8_t load_and_tell[] = {0xa1, 0x00, 0x00, 0x02, 0x00, 0xe6, 0x10, 0xeb, 0xf7};
+static const uint8_t store_and_tell[] = {0xa3, 0x00, 0x00, 0x02, 0x00, 0xe6, 0x10, 0xeb, 0xf7};
 
 static uint8_t *allocate(size_t size)
 {
@@ -160,6 +166,90 @@ START_TEST(an_access_that_is_not_done_keeps_the_vcpu_where_it_is)
 }
 END_TEST
 
+START_TEST(an_instruction_with_another_access_to_make_keeps_the_vcpu_where_it_is)
+{
+    /* add [DATA_GPA], al; hlt */
+    static const uint8_t program[] = {0x00, 0x05, 0x00, 0x00, 0x02, 0x00, 0xf4};
+    const uint8_t five = 5;
+    struct bare_guest guest;
+    hvx_vcpu_exit_t exit;
+    uint8_t *data;
+
+    bare_guest_create(&guest, program, sizeof(program));
+    const hv_vm_space_t space = make_space(&guest, &data);
+    ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_RAX, 2), HV_SUCCESS);
+    ck_assert_int_eq(hv_vm_unmap(DATA_GPA, PAGE), HV_SUCCESS);
+    exit = bare_guest_run(guest.vcpu);
+    ck_assert_uint_eq(exit.memory.access, HV_MEMORY_READ);
+    ck_assert_int_eq(hvx_vcpu_complete(guest.vcpu, &five), HV_SUCCESS);
+    /* The store is its second access, and the exit now. */
+    ck_assert_int_eq(hv_vcpu_set_space(guest.vcpu, space), HV_BUSY);
+    ck_assert_int_eq(hvx_vcpu_exit(guest.vcpu, &exit), HV_SUCCESS);
+    ck_assert_int_eq(exit.reason, HVX_EXIT_MEMORY);
+    ck_assert_uint_eq(exit.memory.access, HV_MEMORY_WRITE);
+    ck_assert_uint_eq(exit.memory.data[0], 7);
+    ck_assert_int_eq(hvx_vcpu_complete(guest.vcpu, NULL), HV_SUCCESS);
+    move_to(&guest, space);
+    expect_halt(&guest);
+    ck_assert_uint_eq(data[0], 0);
+    bare_guest_destroy(&guest);
+}
+END_TEST
+
+START_TEST(a_new_vcpu_has_nothing_of_the_one_before_with_its_id)
+{
+    hvx_vcpu_exit_t exit;
+    hvx_space_info_t info;
+    struct bare_guest guest;
+
+    bare_guest_create(&guest, store_and_tell, sizeof(store_and_tell));
+    ck_assert_int_eq(hv_vm_unmap(DATA_GPA, PAGE), HV_SUCCESS);
+    ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_TPR, 5), HV_SUCCESS);
+    ck_assert_int_eq(bare_guest_run(guest.vcpu).reason, HVX_EXIT_MEMORY);
+    ck_assert_int_eq(hv_vcpu_interrupt(&guest.vcpu, 1), HV_SUCCESS);
+    ck_assert_int_eq(hv_vcpu_destroy(guest.vcpu), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vm_space_info(HV_VM_SPACE_DEFAULT, &info), HV_SUCCESS);
+    ck_assert_uint_eq(info.vcpu_count, 0);
+    memcpy(guest.code, halt, sizeof(halt));
+    ck_assert_int_eq(hv_vcpu_create(&guest.vcpu, HV_VCPU_DEFAULT), HV_SUCCESS);
+    bare_guest_enter_protected_mode(guest.vcpu);
+    ck_assert_int_eq(hv_vcpu_run(guest.vcpu), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vcpu_exit(guest.vcpu, &exit), HV_SUCCESS);
+    ck_assert_int_eq(exit.reason, HVX_EXIT_HALT);
+    ck_assert_uint_eq(bare_guest_register(guest.vcpu, HV_X86_TPR), 0);
+    ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_TPR, 5), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vcpu_reset(guest.vcpu), HV_SUCCESS);
+    bare_guest_enter_protected_mode(guest.vcpu);
+    expect_halt(&guest);
+    ck_assert_uint_eq(bare_guest_register(guest.vcpu, HV_X86_TPR), 0);
+    bare_guest_destroy(&guest);
+}
+END_TEST
+
+START_TEST(a_strict_space_looks_at_the_whole_instruction)
+{
+    struct bare_guest guest;
+
+    bare_guest_create(&guest, halt, sizeof(halt));
+    uint8_t *pages = allocate(2 * PAGE);
+    /* out 0x10, al across the two pages */
+    pages[PAGE - 1] = 0xe6;
+    pages[PAGE] = 0x10;
+    pages[PAGE + 1] = 0xf4;
+    ck_assert_int_eq(hv_vm_map(pages, 0x40000, PAGE, ALL), HV_SUCCESS);
+    ck_assert_int_eq(hv_vm_map(pages + PAGE, 0x40000 + PAGE, PAGE, HV_MEMORY_READ | HV_MEMORY_WRITE), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vm_space_set_strict(HV_VM_SPACE_DEFAULT, true), HV_SUCCESS);
+    ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_RIP, 0x40000 + PAGE - 1), HV_SUCCESS);
+    hvx_vcpu_exit_t exit = bare_guest_run(guest.vcpu);
+    ck_assert_int_eq(exit.reason, HVX_EXIT_MEMORY);
+    ck_assert_uint_eq(exit.memory.access, HV_MEMORY_EXEC);
+    ck_assert_uint_eq(exit.memory.gpa, 0x40000 + PAGE);
+    ck_assert_int_eq(hv_vm_protect(0x40000 + PAGE, PAGE, ALL), HV_SUCCESS);
+    ck_assert_int_eq(bare_guest_run(guest.vcpu).reason, HVX_EXIT_PORT);
+    bare_guest_destroy(&guest);
+}
+END_TEST
+
 START_TEST(a_space_is_busy_while_a_vcpu_is_in_it)
 {
     struct bare_guest guest;
@@ -247,11 +337,6 @@ START_TEST(a_reset_gives_the_first_state_back)
 END_TEST
 
 /* ---- Strict spaces ---- */
-
-/* The same as above for any privilege level, with `out 0x10, al` in HLT's place. */
-static const uint8_t tell[] = {0xe6, 0x10, 0xeb, 0xfc};
-static const uint8_t load_and_tell[] = {0xa1, 0x00, 0x00, 0x02, 0x00, 0xe6, 0x10, 0xeb, 0xf7};
-static const uint8_t store_and_tell[] = {0xa3, 0x00, 0x00, 0x02, 0x00, 0xe6, 0x10, 0xeb, 0xf7};
 
 /* What the data page's flags make of a load, a store and a jump there. */
 static void try_flags(const struct bare_guest *guest, hv_vm_space_t space, hv_memory_flags_t flags, bool strict)
@@ -410,6 +495,35 @@ START_TEST(a_deadline_ends_a_run_and_one_that_is_past_ends_it_at_once)
 }
 END_TEST
 
+static void ignore_signal(int number)
+{
+    (void)number;
+}
+
+START_TEST(a_signal_of_the_clients_ends_a_run_with_a_deadline)
+{
+    const struct itimerspec soon = {.it_value.tv_nsec = 50000000};
+    struct sigaction action = {.sa_handler = ignore_signal};
+    struct bare_guest guest;
+    hvx_vcpu_exit_t exit;
+    timer_t timer;
+
+    bare_guest_create(&guest, endless, sizeof(endless));
+    sigaction(SIGUSR2, &action, NULL);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+    ck_assert_int_eq(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+    ck_assert_int_eq(timer_settime(timer, 0, &soon, NULL), 0);
+    /* It would be an hour. */
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    ck_assert_int_eq(hv_vcpu_run_until(guest.vcpu, (uint64_t)(now.tv_sec + 3600) * 1000000000), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vcpu_exit(guest.vcpu, &exit), HV_SUCCESS);
+    ck_assert_int_eq(exit.reason, HVX_EXIT_INTERRUPTED);
+    timer_delete(timer);
+    bare_guest_destroy(&guest);
+}
+END_TEST
+
 START_TEST(an_interruption_goes_along_to_another_space)
 {
     struct bare_guest guest;
@@ -489,6 +603,9 @@ int main(void)
     tcase_add_test(tcase, a_vcpu_takes_its_whole_state_along);
     tcase_add_test(tcase, changes_of_a_space_count_before_and_after_the_first_vcpu_enters);
     tcase_add_test(tcase, an_access_that_is_not_done_keeps_the_vcpu_where_it_is);
+    tcase_add_test(tcase, an_instruction_with_another_access_to_make_keeps_the_vcpu_where_it_is);
+    tcase_add_test(tcase, a_new_vcpu_has_nothing_of_the_one_before_with_its_id);
+    tcase_add_test(tcase, a_strict_space_looks_at_the_whole_instruction);
     tcase_add_test(tcase, a_space_is_busy_while_a_vcpu_is_in_it);
     tcase_add_test(tcase, the_space_of_a_destroyed_vcpu_stays_busy);
     tcase_add_test(tcase, a_vcpu_with_a_used_id_starts_afresh);
@@ -496,6 +613,7 @@ int main(void)
     tcase_add_loop_test(tcase, all_combinations_of_flags_hold, 0, TRY_COUNT);
     tcase_add_test(tcase, a_running_vcpu_sees_no_hole_while_its_slot_is_cut);
     tcase_add_test(tcase, a_deadline_ends_a_run_and_one_that_is_past_ends_it_at_once);
+    tcase_add_test(tcase, a_signal_of_the_clients_ends_a_run_with_a_deadline);
     tcase_add_test(tcase, an_interruption_goes_along_to_another_space);
     tcase_add_test(tcase, the_time_stamp_counter_is_one_over_spaces);
     tcase_add_test(tcase, calls_about_msrs_say_what_kvm_does);

@@ -7,12 +7,24 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+static void lock_vm(const struct vcpu *vcpu)
+{
+    if (!vcpu->vm_is_locked)
+        pthread_mutex_lock(&vcpu->vm->lock);
+}
+
+static void unlock_vm(const struct vcpu *vcpu)
+{
+    if (!vcpu->vm_is_locked)
+        pthread_mutex_unlock(&vcpu->vm->lock);
+}
+
 /* What the vCPU's space allows at gpa; 0 where nothing is mapped. */
 static hv_memory_flags_t allowed_flags(struct vcpu *vcpu, uint64_t gpa)
 {
-    pthread_mutex_lock(&vcpu->vm->lock);
+    lock_vm(vcpu);
     hv_memory_flags_t flags = space_flags(vcpu->vm->spaces[vcpu->space], gpa);
-    pthread_mutex_unlock(&vcpu->vm->lock);
+    unlock_vm(vcpu);
     return flags;
 }
 
@@ -45,36 +57,49 @@ static void describe_port(struct vcpu *vcpu)
     exit->port.data = (uint8_t *)run + run->io.data_offset;
 }
 
-/* Whether RIP points at memory that may not be executed, and the guest-physical address and what it allows if so. */
-static bool fetch_is_refused(struct vcpu *vcpu, uint64_t *ret_gpa, hv_memory_flags_t *ret_allowed)
+/* Whether nothing may be executed at a linear address, and if so the guest-physical one and what it allows. */
+static bool is_refused(const struct vcpu *vcpu, uint64_t linear, uint64_t *ret_gpa, hv_memory_flags_t *ret_allowed)
 {
+    struct kvm_translation translation = {.linear_address = linear};
+
+    if (ioctl(vcpu->fd, KVM_TRANSLATE, &translation) < 0 || !translation.valid)
+        return false;
+    *ret_gpa = translation.physical_address;
+    lock_vm(vcpu);
+    const struct space *space = vcpu->vm->spaces[vcpu->space];
+    const bool refused = !space_allows(space, *ret_gpa, HV_MEMORY_EXEC);
+    *ret_allowed = space_flags(space, *ret_gpa);
+    unlock_vm(vcpu);
+    return refused;
+}
+
+/* Whether the instruction at RIP, of which KVM has fetched some bytes, reaches where nothing may be executed. */
+static bool fetch_is_refused(const struct vcpu *vcpu, uint32_t fetched, uint64_t *ret_gpa,
+                             hv_memory_flags_t *ret_allowed)
+{
+    enum { PAGE = 4096, INSTRUCTION_MAX = 15 };
     struct kvm_regs regs;
     struct kvm_sregs sregs;
 
     if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 || ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
         return false;
     /* In 64-bit code the base of CS counts as 0. */
-    uint64_t base = sregs.cs.l ? 0 : sregs.cs.base;
-    struct kvm_translation translation = {.linear_address = base + regs.rip};
-    if (ioctl(vcpu->fd, KVM_TRANSLATE, &translation) < 0 || !translation.valid)
-        return false;
-    *ret_gpa = translation.physical_address;
-    pthread_mutex_lock(&vcpu->vm->lock);
-    const struct space *space = vcpu->vm->spaces[vcpu->space];
-    const bool refused = !space_allows(space, *ret_gpa, HV_MEMORY_EXEC);
-    *ret_allowed = space_flags(space, *ret_gpa);
-    pthread_mutex_unlock(&vcpu->vm->lock);
-    return refused;
+    const uint64_t linear = (sregs.cs.l ? 0 : sregs.cs.base) + regs.rip;
+    const uint64_t next_page = (linear | (PAGE - 1)) + 1;
+    if (is_refused(vcpu, linear, ret_gpa, ret_allowed))
+        return true;
+    return next_page - linear < INSTRUCTION_MAX && (fetched == 0 || linear + fetched == next_page) &&
+           is_refused(vcpu, next_page, ret_gpa, ret_allowed);
 }
 
 /* Makes the exit an execute fault if it is one; whether it is. */
-static bool describe_fetch(struct vcpu *vcpu)
+static bool describe_fetch(struct vcpu *vcpu, uint32_t fetched)
 {
     hvx_vcpu_exit_t *exit = &vcpu->exit;
     hv_memory_flags_t allowed;
     uint64_t gpa;
 
-    if (!fetch_is_refused(vcpu, &gpa, &allowed))
+    if (!fetch_is_refused(vcpu, fetched, &gpa, &allowed))
         return false;
     exit->reason = HVX_EXIT_MEMORY;
     exit->memory.space = vcpu->space;
@@ -90,12 +115,13 @@ static void describe_emulation_failure(struct vcpu *vcpu)
     const struct kvm_run *run = vcpu->run;
     hvx_vcpu_exit_t *exit = &vcpu->exit;
 
-    if (describe_fetch(vcpu))
+    const bool has_bytes = run->emulation_failure.ndata >= 1 &&
+                           run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
+    if (describe_fetch(vcpu, has_bytes ? run->emulation_failure.insn_size : 0))
         return;
     exit->reason = HVX_EXIT_EMULATION_FAILURE;
     exit->emulation.suberror = run->internal.suberror;
-    if (run->emulation_failure.ndata >= 1 &&
-        run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) {
+    if (has_bytes) {
         exit->emulation.instruction_size = run->emulation_failure.insn_size;
         if (exit->emulation.instruction_size > sizeof(exit->emulation.instruction))
             exit->emulation.instruction_size = sizeof(exit->emulation.instruction);
@@ -106,7 +132,7 @@ static void describe_emulation_failure(struct vcpu *vcpu)
 static void describe_failure(struct vcpu *vcpu, int error)
 {
     /* KVM does not run a VM without any slot at all, for which it wants no page tables. */
-    if (error == ENOSPC && describe_fetch(vcpu))
+    if (error == ENOSPC && describe_fetch(vcpu, 0))
         return;
     vcpu->exit.reason = HVX_EXIT_UNKNOWN;
     vcpu->exit.unknown.error = error;
@@ -140,7 +166,7 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
         break;
     case KVM_EXIT_SHUTDOWN:
         /* A KVM that emulates in software answers a fetch at CPL 3 with an exception, which may find no handler. */
-        if (!describe_fetch(vcpu))
+        if (!describe_fetch(vcpu, 0))
             exit->reason = HVX_EXIT_SHUTDOWN;
         break;
     case KVM_EXIT_DEBUG:

@@ -15,13 +15,17 @@ static enum vcpu_direction direction_of(hv_vm_space_t from, hv_vm_space_t to)
 /* The KVM vCPU of a space, made and made alike if there is none yet. With the VM locked. */
 static hv_return_t kvm_vcpu_in(struct vcpu *vcpu, hv_vm_space_t space, struct kvm_vcpu *ret_kvm)
 {
-    bool made;
     hv_return_t result = vm_realise_space(vcpu->vm, space);
 
     if (result == HV_SUCCESS)
-        result = kvm_slots_vcpu(vcpu->vm->slots[space], vcpu->id, &made, ret_kvm);
-    if (result == HV_SUCCESS && space != HV_VM_SPACE_DEFAULT && made)
-        result = vcpu_state_match(vcpu->fd, ret_kvm->fd);
+        result = kvm_slots_vcpu(vcpu->vm->slots[space], vcpu->id, ret_kvm);
+    if (result != HV_SUCCESS || space == HV_VM_SPACE_DEFAULT)
+        return result;
+    if (ret_kvm->is_ready)
+        return HV_SUCCESS;
+    result = vcpu_state_match(vcpu->fd, ret_kvm->fd);
+    if (result == HV_SUCCESS)
+        kvm_slots_vcpu_is_ready(vcpu->vm->slots[space], vcpu->id);
     return result;
 }
 
@@ -57,6 +61,7 @@ static hv_return_t move_locked(struct vcpu *vcpu, hv_vm_space_t space)
         return result;
     gate_remove(vcpu->gate, &vcpu->pass);
     vcpu->vm->spaces[vcpu->space]->vcpu_references--;
+    vcpu->vm->spaces[vcpu->space]->vcpu_count--;
     /* An interruption that was asked for goes along. */
     vcpu->run->immediate_exit = 0;
     vcpu_place(vcpu, space, &kvm);

@@ -24,18 +24,20 @@ static int enter_guest(struct vcpu *vcpu)
 }
 
 /*
- * Whether a run that a signal has ended is to go on: it was for the gate, or for a deadline that has not come. The flag
- * that made KVM leave is cleared first, so that a request in between makes it leave again.
+ * Whether a run that a signal has ended is to go on: it was for the gate, or one of ours that came late. The flag that
+ * made KVM leave is cleared first, so that a request in between makes it leave again.
  */
 static bool goes_on(struct vcpu *vcpu, uint64_t deadline)
 {
     __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     const bool kicked = atomic_exchange(&vcpu->kicked, false);
+    const bool signalled = atomic_exchange(&vcpu->signalled, false);
     if (atomic_exchange(&vcpu->interrupt_requested, false))
         return false;
-    if (deadline != HV_DEADLINE_FOREVER)
-        return vcpu_now_nanoseconds() < deadline;
-    return kicked;
+    if (deadline != HV_DEADLINE_FOREVER && vcpu_now_nanoseconds() >= deadline)
+        return false;
+    /* Otherwise it was a signal of the client's. */
+    return kicked || signalled;
 }
 
 /*
@@ -47,19 +49,33 @@ static bool access_is_allowed(struct vcpu *vcpu)
     return vcpu->access_pending && vcpu_settle_access(vcpu) == HV_SUCCESS;
 }
 
+/*
+ * Whether KVM found no memory to run where there is some now: a change of the space overtook the fetch. What else KVM
+ * cannot do it cannot do the next time either.
+ */
+static bool was_overtaken(const struct vcpu *vcpu, uint64_t version)
+{
+    const bool failed = vcpu->exit.reason == HVX_EXIT_EMULATION_FAILURE ||
+                        (vcpu->exit.reason == HVX_EXIT_UNKNOWN && vcpu->exit.unknown.error == ENOSPC);
+
+    return failed && atomic_load(&vcpu->vm->spaces[vcpu->space]->version) != version;
+}
+
 static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
 {
+    uint64_t version;
     int error;
 
     if (vcpu->access_pending && vcpu_settle_access(vcpu) != HV_SUCCESS)
         return HV_SUCCESS;
     do {
+        version = atomic_load(&vcpu->vm->spaces[vcpu->space]->version);
         do
             error = enter_guest(vcpu);
         /* EAGAIN: a processor that waits for its start-up was woken for nothing. */
         while (error == EAGAIN || (error == EINTR && goes_on(vcpu, deadline)));
         vcpu_describe_exit(vcpu, error);
-    } while (access_is_allowed(vcpu));
+    } while (access_is_allowed(vcpu) || was_overtaken(vcpu, version));
     if (vcpu->exit.reason == HVX_EXIT_MEMORY)
         vcpu_record_fault(vcpu);
     return HV_SUCCESS;
@@ -132,11 +148,15 @@ hv_return_t vcpu_finish_instruction(struct vcpu *vcpu)
     /* KVM carries on with the instruction, looks at the flag, and comes back. */
     __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
-    if (!atomic_load(&vcpu->interrupt_requested))
-        __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    /* Cleared first: who asks for an exit in between sets it again. */
+    __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    if (atomic_load(&vcpu->interrupt_requested))
+        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     if (error == EINTR)
         return HV_SUCCESS;
+    vcpu->vm_is_locked = true;
     vcpu_describe_exit(vcpu, error);
+    vcpu->vm_is_locked = false;
     return HV_BUSY;
 }
 
@@ -178,13 +198,13 @@ hv_return_t hvx_vcpu_reset(hv_vcpuid_t id)
     if (vcpu->space != HV_VM_SPACE_DEFAULT)
         return HV_BUSY;
     /* Whatever the last instruction still wanted is void. */
-    do {
-        if (vcpu->access_pending)
-            memset(vcpu->run->mmio.data, 0, sizeof(vcpu->run->mmio.data));
-        vcpu->access_pending = false;
-    } while (vcpu_finish_instruction(vcpu) == HV_BUSY &&
-             (vcpu->exit.reason == HVX_EXIT_MEMORY || vcpu->exit.reason == HVX_EXIT_PORT));
+    const struct kvm_vcpu kvm = {.fd = vcpu->fd, .run = vcpu->run};
+    gate_enter(vcpu->gate, &vcpu->pass);
+    vcpu_drain(&kvm);
+    gate_leave(vcpu->gate, &vcpu->pass);
+    if (atomic_load(&vcpu->interrupt_requested))
+        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     memset(&vcpu->exit, 0, sizeof(vcpu->exit));
     vcpu->access_pending = false;
-    return vcpu_state_restore(vcpu->fd, vcpu->vm->power_on[id]);
+    return vcpu_state_restore(vcpu->fd, vcpu->run, vcpu->vm->power_on[id]);
 }

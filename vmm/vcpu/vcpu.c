@@ -7,6 +7,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <x86intrin.h>
 
 /* Its destructor tells that an owner's thread has ended. */
@@ -44,8 +45,10 @@ static void forget_parents_vcpu(void)
 static void on_interrupt_signal(int signal)
 {
     (void)signal;
-    if (current != NULL)
-        __atomic_store_n(&current->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    if (current == NULL)
+        return;
+    atomic_store(&current->signalled, true);
+    __atomic_store_n(&current->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 }
 
 void vcpu_kick(const struct vcpu *vcpu)
@@ -62,6 +65,20 @@ static void kick_for_gate(void *context)
 
     atomic_store(&vcpu->kicked, true);
     vcpu_kick(vcpu);
+}
+
+void vcpu_drain(const struct kvm_vcpu *kvm)
+{
+    /* More than any instruction has accesses; of string instructions each is an item or a page. */
+    enum { ROUNDS_MAX = 1 << 16 };
+    struct kvm_run *run = kvm->run;
+
+    for (unsigned i = 0; i < ROUNDS_MAX; i++) {
+        __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+        if (ioctl(kvm->fd, KVM_RUN, 0) < 0 || (run->exit_reason != KVM_EXIT_MMIO && run->exit_reason != KVM_EXIT_IO))
+            break;
+    }
+    __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 }
 
 uint64_t vcpu_now_nanoseconds(void)
@@ -141,6 +158,7 @@ void vcpu_place(struct vcpu *vcpu, hv_vm_space_t space, const struct kvm_vcpu *k
     vcpu->gate = kvm_slots_gate(vcpu->vm->slots[space]);
     gate_add(vcpu->gate, &vcpu->pass);
     vcpu->vm->spaces[space]->vcpu_references++;
+    vcpu->vm->spaces[space]->vcpu_count++;
 }
 
 /*
@@ -149,15 +167,15 @@ void vcpu_place(struct vcpu *vcpu, hv_vm_space_t space, const struct kvm_vcpu *k
  */
 static hv_return_t fresh_kvm_vcpu(struct vm *vm, unsigned id, struct kvm_vcpu *ret_kvm)
 {
-    bool made;
-    hv_return_t result = kvm_slots_vcpu(vm->slots[HV_VM_SPACE_DEFAULT], id, &made, ret_kvm);
+    hv_return_t result = kvm_slots_vcpu(vm->slots[HV_VM_SPACE_DEFAULT], id, ret_kvm);
 
     if (result != HV_SUCCESS)
         return result;
     vm->free_power_on = vcpu_state_free;
-    if (made)
+    /* Without a state to go back to it has never run. */
+    if (vm->power_on[id] == NULL)
         return vcpu_state_capture(vm->kvm.fd, ret_kvm->fd, &vm->power_on[id]);
-    return vm->power_on[id] == NULL ? HV_NO_RESOURCES : vcpu_state_restore(ret_kvm->fd, vm->power_on[id]);
+    return vcpu_state_restore(ret_kvm->fd, ret_kvm->run, vm->power_on[id]);
 }
 
 /* With the VM locked. */
@@ -233,7 +251,10 @@ hv_return_t hv_vcpu_destroy(hv_vcpuid_t id)
         /* The space keeps its reference: see hv_vm_space_destroy(). */
         vm->vcpus[id] = NULL;
         vm->vcpu_count--;
+        vm->spaces[vcpu->space]->vcpu_count--;
         gate_remove(vcpu->gate, &vcpu->pass);
+        /* The next vCPU of this number gets the same KVM vCPU. */
+        vcpu_drain(&(struct kvm_vcpu){.fd = vcpu->fd, .run = vcpu->run});
         if (vcpu->has_timer)
             timer_delete(vcpu->timer);
         vcpu_baggage_free(vcpu->baggage);

@@ -31,6 +31,10 @@ struct vcpu {
     atomic_bool interrupt_requested;
     /* The gate is held: out of the guest, and in again when it is not. */
     atomic_bool kicked;
+    /* Our own signal has come, for whatever reason; one that comes late is for none. */
+    atomic_bool signalled;
+    /* Whoever describes an exit has the VM locked already. */
+    bool vm_is_locked;
     /* owner: the vCPU's thread, as for all below */
     hvx_vcpu_exit_t exit;
     /* The last exit was an access that is neither repeated nor completed yet. */
@@ -58,6 +62,9 @@ void vcpu_kick(const struct vcpu *vcpu);
 /* Puts the vCPU at a place: a space, and its KVM vCPU there. With the VM locked. */
 void vcpu_place(struct vcpu *vcpu, hv_vm_space_t space, const struct kvm_vcpu *kvm);
 
+/* Lets a KVM vCPU finish what it has begun, whatever that is, without entering the guest; nobody uses it. */
+void vcpu_drain(const struct kvm_vcpu *kvm);
+
 /* CLOCK_MONOTONIC */
 uint64_t vcpu_now_nanoseconds(void);
 
@@ -78,7 +85,7 @@ hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu);
 
 /*
  * Lets KVM finish the instruction of the last exit without entering the guest, so that the registers are complete.
- * HV_BUSY: it has another access to make, which is the exit now. For the owner, or with the VM locked and the owner
+ * HV_BUSY: it has another access to make, which is the exit now. With the VM locked, by the owner or when that has
  * ended.
  */
 hv_return_t vcpu_finish_instruction(struct vcpu *vcpu);

@@ -167,7 +167,7 @@ static void restore_msrs(int vcpu_fd, const struct kvm_msrs *msrs, struct kvm_ms
     }
 }
 
-hv_return_t vcpu_state_restore(int vcpu_fd, const struct vcpu_state *state)
+hv_return_t vcpu_state_restore(int vcpu_fd, struct kvm_run *run, const struct vcpu_state *state)
 {
     struct vcpu_state copy = *state; /* the requests take pointers to what is not const */
     const struct step steps[] = {
@@ -180,6 +180,8 @@ hv_return_t vcpu_state_restore(int vcpu_fd, const struct vcpu_state *state)
 
     if (scratch == NULL)
         return HV_NO_RESOURCES;
+    /* Without interrupt controllers in the kernel KVM takes the task priority from here at each entry. */
+    run->cr8 = state->sregs.cr8;
     bool done = !state->has_xcrs || ioctl(vcpu_fd, KVM_SET_XCRS, &copy.xcrs) == 0;
     /* KVM's own (kvmclock and the like) go first: they name guest memory that means nothing after the reset. */
     restore_msrs(vcpu_fd, state->msrs, scratch);
@@ -316,6 +318,17 @@ static void sort_events(struct vcpu_baggage *baggage, enum vcpu_direction direct
         events->interrupt.shadow = 0;
 }
 
+/* A HLT that KVM waits in was left when the vCPU went to another space. */
+static void wake(int vcpu_fd)
+{
+    struct kvm_mp_state state;
+
+    if (ioctl(vcpu_fd, KVM_GET_MP_STATE, &state) < 0 || state.mp_state != KVM_MP_STATE_HALTED)
+        return;
+    state.mp_state = KVM_MP_STATE_RUNNABLE;
+    (void)ioctl(vcpu_fd, KVM_SET_MP_STATE, &state);
+}
+
 hv_return_t vcpu_state_carry(struct vcpu_baggage *baggage, enum vcpu_direction direction, int from_fd, int to_fd,
                              struct kvm_run *to_run)
 {
@@ -342,5 +355,7 @@ hv_return_t vcpu_state_carry(struct vcpu_baggage *baggage, enum vcpu_direction d
         baggage->held = held;
         return HV_ERROR;
     }
+    if (direction == VCPU_ENTERS_DEFAULT)
+        wake(to_fd);
     return HV_SUCCESS;
 }

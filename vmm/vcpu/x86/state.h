@@ -22,7 +22,7 @@ struct vcpu_state;
 hv_return_t vcpu_state_capture(int system_fd, int vcpu_fd, struct vcpu_state **ret_state);
 
 /* Gives a vCPU a state that was its own earlier. */
-hv_return_t vcpu_state_restore(int vcpu_fd, const struct vcpu_state *state);
+hv_return_t vcpu_state_restore(int vcpu_fd, struct kvm_run *run, const struct vcpu_state *state);
 
 /* Takes NULL. */
 void vcpu_state_free(struct vcpu_state *state);
