@@ -77,6 +77,7 @@ static void after_fork_in_child(void)
 {
     urcu_bp_after_fork_child();
     if (process.vm != NULL) {
+        pthread_mutex_unlock(&process.vm->lock);
         vm_abandon(process.vm);
         process.vm = NULL;
     }
