@@ -128,9 +128,10 @@ HV_API hv_return_t hv_vcpu_destroy(hv_vcpuid_t vcpu);
 /*
  * Moves a vCPU, with its whole state, to another space. Any thread may, once the owner has ended.
  * The interrupt controllers belong to the default space: elsewhere external interrupts wait, HLT exits, and the vCPU
- * can be got out by hv_vcpu_interrupt() and hv_vcpu_run_until() alone. HV_BUSY, and nothing has changed: the
- * instruction of the last exit is not done. Complete its access, or run. HV_NO_RESOURCES: the host has no VM, vCPU or
- * slots for the space.
+ * can be got out by hv_vcpu_interrupt() and hv_vcpu_run_until() alone.
+ * What the client has set by KVM's own means, CPUID above all, is taken over the first time that it enters a space.
+ * HV_BUSY, and nothing has changed: the instruction of the last exit is not done; complete its access, or run.
+ * HV_NO_RESOURCES: the host has no VM, vCPU or slots for the space.
  */
 HV_API hv_return_t hv_vcpu_set_space(hv_vcpuid_t vcpu, hv_vm_space_t asid);
 
