@@ -5,7 +5,7 @@
 
 enum { PAGE_SHIFT = 12, WORD_BITS = 64 };
 
-static uint64_t word_count(uint64_t size)
+uint64_t dirty_bitmap_words(uint64_t size)
 {
     return ((size >> PAGE_SHIFT) + WORD_BITS - 1) / WORD_BITS;
 }
@@ -22,7 +22,7 @@ struct dirty_log *dirty_log_with(const struct dirty_log *old, uint64_t gpa, uint
 {
     const size_t count = old == NULL ? 0 : old->count;
     struct dirty_log *log = log_allocate(count + 1);
-    _Atomic uint64_t *bits = calloc(word_count(size), sizeof(*bits));
+    _Atomic uint64_t *bits = calloc(dirty_bitmap_words(size), sizeof(*bits));
 
     if (log == NULL || bits == NULL) {
         free(log);
@@ -180,7 +180,6 @@ void dirty_range_fetch(const struct dirty_range *range, uint64_t gpa, uint64_t s
 {
     const uint64_t first = (gpa - range->gpa) >> PAGE_SHIFT;
     const uint64_t count = size >> PAGE_SHIFT;
-
     uint64_t done = 0;
 
     if (first % WORD_BITS == 0)

@@ -19,6 +19,9 @@ struct dirty_range {
     _Atomic uint64_t *bits;
 };
 
+/* The words of a bitmap for size bytes. */
+uint64_t dirty_bitmap_words(uint64_t size);
+
 struct dirty_log {
     size_t count;
     struct dirty_range ranges[];

@@ -112,23 +112,6 @@ static hv_return_t refuse(const hvx_dma_t *dma, uint64_t gpa, uint64_t size, hv_
 
 /* ---- Copies ---- */
 
-/* One piece after the other. The range is allowed throughout. */
-static void copy_pieces(const struct region_map *map, uint64_t gpa, uint64_t size, uint8_t *to, const uint8_t *from)
-{
-    for (uint64_t done = 0; done < size;) {
-        const struct region *region = region_map_find(map, gpa + done);
-        uint8_t *hva = region->hva + (gpa + done - region->gpa);
-        const uint64_t rest = region_end(region) - (gpa + done);
-        const uint64_t piece = rest < size - done ? rest : size - done;
-
-        if (to != NULL)
-            memcpy(to + done, hva, piece);
-        else
-            memcpy(hva, from + done, piece);
-        done += piece;
-    }
-}
-
 static hv_return_t copy(const hvx_dma_t *dma, uint64_t gpa, uint64_t size, void *to, const void *from)
 {
     const hv_memory_flags_t access = to != NULL ? HV_MEMORY_READ : HV_MEMORY_WRITE;
@@ -139,7 +122,7 @@ static hv_return_t copy(const hvx_dma_t *dma, uint64_t gpa, uint64_t size, void 
     const struct region_map *map = atomic_load_explicit(&dma->space->map, memory_order_acquire);
     const uint64_t refused = first_refused(map, gpa, size, access);
     if (refused == gpa + size) {
-        copy_pieces(map, gpa, size, to, from);
+        region_map_copy(map, gpa, size, to, from);
         if (from != NULL)
             dirty_log_mark(atomic_load_explicit(&dma->space->dirty, memory_order_acquire), gpa, size);
     }
@@ -224,14 +207,11 @@ DEFINE_NUMBER(32)
 static bool list_segments(const struct region_map *map, uint64_t gpa, uint64_t size, hvx_dma_segment_t *segments,
                           size_t *count)
 {
+    uint64_t piece;
     size_t used = 0;
 
-    for (uint64_t done = 0; done < size;) {
-        const struct region *region = region_map_find(map, gpa + done);
-        uint8_t *hva = region->hva + (gpa + done - region->gpa);
-        const uint64_t rest = region_end(region) - (gpa + done);
-        const uint64_t piece = rest < size - done ? rest : size - done;
-
+    for (uint64_t done = 0; done < size; done += piece) {
+        uint8_t *hva = region_map_piece(map, gpa + done, size - done, &piece);
         if (used > 0 && (uint8_t *)segments[used - 1].address + segments[used - 1].size == hva) {
             segments[used - 1].size += piece;
         } else {
@@ -239,7 +219,6 @@ static bool list_segments(const struct region_map *map, uint64_t gpa, uint64_t s
                 return false;
             segments[used++] = (hvx_dma_segment_t){.address = hva, .size = piece};
         }
-        done += piece;
     }
     *count = used;
     return true;

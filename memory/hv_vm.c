@@ -331,7 +331,8 @@ hv_return_t hv_vm_space_destroy(hv_vm_space_t asid)
     return result;
 }
 
-hv_return_t hvx_vm_dirty_start(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
+static hv_return_t call_on_range(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size,
+                                 hv_return_t (*call)(struct space *space, uint64_t gpa, uint64_t size))
 {
     struct vm *vm;
     struct space *space;
@@ -339,22 +340,19 @@ hv_return_t hvx_vm_dirty_start(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
 
     if (result != HV_SUCCESS)
         return result;
-    result = space_dirty_start(space, gpa, size);
+    result = call(space, gpa, size);
     vm_unlock(vm);
     return result;
 }
 
+hv_return_t hvx_vm_dirty_start(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
+{
+    return call_on_range(asid, gpa, size, space_dirty_start);
+}
+
 hv_return_t hvx_vm_dirty_stop(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
 {
-    struct vm *vm;
-    struct space *space;
-    hv_return_t result = lock_space(asid, check_range(gpa, size), &vm, &space);
-
-    if (result != HV_SUCCESS)
-        return result;
-    result = space_dirty_stop(space, gpa, size);
-    vm_unlock(vm);
-    return result;
+    return call_on_range(asid, gpa, size, space_dirty_stop);
 }
 
 hv_return_t hvx_vm_dirty_fetch(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, uint64_t *bitmap)

@@ -333,7 +333,7 @@ static bool list_append_wanted(struct slot_list *list, const struct region_map *
         const struct region *region = region_map_find(map, gpa);
         if (region == NULL || region->gpa >= end)
             break;
-        if (space_slot_flags(is_strict, region->flags) != 0) {
+        if (space_wants_slot(is_strict, region->flags)) {
             struct slot whole = {
                 .gpa = region->gpa,
                 .size = region->size,
@@ -418,7 +418,7 @@ static hv_return_t slot_take(const struct kvm_slots *slots, const struct slot *s
 static hv_return_t slot_harvest(const struct kvm_slots *slots, const struct slot *slot)
 {
     const uint64_t page_count = slot->size / 4096;
-    uint64_t *bits = malloc((page_count + 63) / 64 * sizeof(*bits)); /* KVM fills all of it in */
+    uint64_t *bits = malloc(dirty_bitmap_words(slot->size) * sizeof(*bits)); /* KVM fills all of it in */
     if (bits == NULL)
         return HV_NO_RESOURCES;
     hv_return_t result = slot_take(slots, slot, bits);

@@ -142,6 +142,28 @@ const struct region *region_map_find(const struct region_map *map, uint64_t gpa)
     return map_at(map, map_position(map, gpa));
 }
 
+uint8_t *region_map_piece(const struct region_map *map, uint64_t gpa, uint64_t size, uint64_t *ret_size)
+{
+    const struct region *region = region_map_find(map, gpa);
+    const uint64_t rest = region_end(region) - gpa;
+
+    *ret_size = rest < size ? rest : size;
+    return region->hva + (gpa - region->gpa);
+}
+
+void region_map_copy(const struct region_map *map, uint64_t gpa, uint64_t size, uint8_t *to, const uint8_t *from)
+{
+    uint64_t piece;
+
+    for (uint64_t done = 0; done < size; done += piece) {
+        uint8_t *hva = region_map_piece(map, gpa + done, size - done, &piece);
+        if (to != NULL)
+            memcpy(to + done, hva, piece);
+        else
+            memcpy(hva, from + done, piece);
+    }
+}
+
 int region_map_overlaps(const struct region_map *map, uint64_t gpa, uint64_t size)
 {
     const struct region *region = region_map_find(map, gpa);

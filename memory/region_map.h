@@ -67,6 +67,15 @@ size_t region_map_count(const struct region_map *map);
 /* The range that holds gpa, or the next above it, or NULL. It lives as long as this version. */
 const struct region *region_map_find(const struct region_map *map, uint64_t gpa);
 
+/*
+ * The host address of gpa, which is mapped, and how many of the size bytes from there on are contiguous in the host as
+ * far as one range goes.
+ */
+uint8_t *region_map_piece(const struct region_map *map, uint64_t gpa, uint64_t size, uint64_t *ret_size);
+
+/* Copies size bytes from gpa on, all of them mapped, to `to`, or if that is NULL, from `from` there. */
+void region_map_copy(const struct region_map *map, uint64_t gpa, uint64_t size, uint8_t *to, const uint8_t *from);
+
 /* Whether something, or everything, of [gpa, gpa + size) is mapped. size is not 0, and the range does not wrap. */
 int region_map_overlaps(const struct region_map *map, uint64_t gpa, uint64_t size);
 int region_map_covers(const struct region_map *map, uint64_t gpa, uint64_t size);

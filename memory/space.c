@@ -126,9 +126,9 @@ bool space_allows(const struct space *space, uint64_t gpa, hv_memory_flags_t acc
     return space->is_strict ? (flags & (HV_MEMORY_READ | HV_MEMORY_EXEC)) != 0 : flags != 0;
 }
 
-hv_memory_flags_t space_slot_flags(bool is_strict, hv_memory_flags_t flags)
+bool space_wants_slot(bool is_strict, hv_memory_flags_t flags)
 {
-    return is_strict && !(flags & HV_MEMORY_EXEC) ? 0 : flags;
+    return is_strict ? (flags & HV_MEMORY_EXEC) != 0 : flags != 0;
 }
 
 /* Releases a version that has been replaced, now or when nobody can be reading it any more. */
@@ -213,7 +213,7 @@ static hv_return_t forget_writes(struct space *space, uint64_t gpa, uint64_t siz
 {
     if (space->dirty == NULL || space->listener.harvest == NULL)
         return HV_SUCCESS;
-    uint64_t *scratch = malloc((size / 4096 + 63) / 64 * sizeof(*scratch));
+    uint64_t *scratch = malloc(dirty_bitmap_words(size) * sizeof(*scratch));
     if (scratch == NULL)
         return HV_NO_RESOURCES;
     hv_return_t result = space->listener.harvest(space->listener.context, gpa, size, scratch);
@@ -250,7 +250,7 @@ hv_return_t space_dirty_fetch(struct space *space, uint64_t gpa, uint64_t size, 
 
     if (range == NULL)
         return HV_ERROR;
-    memset(bitmap, 0, (size / 4096 + 63) / 64 * sizeof(*bitmap));
+    memset(bitmap, 0, dirty_bitmap_words(size) * sizeof(*bitmap));
     if (space->listener.harvest != NULL)
         result = space->listener.harvest(space->listener.context, gpa, size, bitmap);
     if (result == HV_SUCCESS)
@@ -274,24 +274,11 @@ static bool host_can_write(const struct region_map *map, uint64_t gpa, uint64_t 
 
 hv_return_t space_copy(const struct space *space, uint64_t gpa, uint64_t size, void *to, const void *from)
 {
-    size_t done = 0;
-
     if (size == 0)
         return HV_SUCCESS;
     if (!region_map_covers(space->map, gpa, size) || (from != NULL && !host_can_write(space->map, gpa, size)))
         return HV_ERROR;
-    while (done < size) {
-        const struct region *region = region_map_find(space->map, gpa + done);
-        uint8_t *hva = region->hva + (gpa + done - region->gpa);
-        uint64_t rest = region_end(region) - (gpa + done);
-        size_t piece = rest < size - done ? rest : size - done;
-
-        if (to != NULL)
-            memcpy((uint8_t *)to + done, hva, piece);
-        else
-            memcpy(hva, (const uint8_t *)from + done, piece);
-        done += piece;
-    }
+    region_map_copy(space->map, gpa, size, to, from);
     if (from != NULL)
         dirty_log_mark(space->dirty, gpa, size);
     return HV_SUCCESS;

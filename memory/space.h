@@ -115,8 +115,8 @@ hv_memory_flags_t space_flags(const struct space *space, uint64_t gpa);
  */
 bool space_allows(const struct space *space, uint64_t gpa, hv_memory_flags_t access);
 
-/* The flags that decide what KVM's slot for a region has to be; 0: it has none. */
-hv_memory_flags_t space_slot_flags(bool is_strict, hv_memory_flags_t flags);
+/* Whether a region with these flags is a slot of KVM's. */
+bool space_wants_slot(bool is_strict, hv_memory_flags_t flags);
 
 /* Makes the space strict, or not; the listener is told of the whole map anew. HV_NO_RESOURCES: it is as before. */
 hv_return_t space_set_strict(struct space *space, bool is_strict);

@@ -19,13 +19,15 @@ static void unlock_vm(const struct vcpu *vcpu)
         pthread_mutex_unlock(&vcpu->vm->lock);
 }
 
-/* What the vCPU's space allows at gpa; 0 where nothing is mapped. */
-static hv_memory_flags_t allowed_flags(struct vcpu *vcpu, uint64_t gpa)
+/* Whether something is mapped at gpa in the vCPU's space, and its flags. */
+static bool look_up(const struct vcpu *vcpu, uint64_t gpa, hv_memory_flags_t *ret_flags)
 {
     lock_vm(vcpu);
-    hv_memory_flags_t flags = space_flags(vcpu->vm->spaces[vcpu->space], gpa);
+    const struct region *region = region_map_find(vcpu->vm->spaces[vcpu->space]->map, gpa);
+    const bool is_mapped = region != NULL && region->gpa <= gpa;
+    *ret_flags = is_mapped ? region->flags : 0;
     unlock_vm(vcpu);
-    return flags;
+    return is_mapped;
 }
 
 static void describe_mmio(struct vcpu *vcpu)
@@ -37,7 +39,7 @@ static void describe_mmio(struct vcpu *vcpu)
     exit->memory.space = vcpu->space;
     exit->memory.gpa = run->mmio.phys_addr;
     exit->memory.access = run->mmio.is_write ? HV_MEMORY_WRITE : HV_MEMORY_READ;
-    exit->memory.allowed = allowed_flags(vcpu, run->mmio.phys_addr);
+    vcpu->access_is_mapped = look_up(vcpu, run->mmio.phys_addr, &exit->memory.allowed);
     exit->memory.length = run->mmio.len;
     if (run->mmio.is_write)
         memcpy(exit->memory.data, run->mmio.data, sizeof(exit->memory.data));
@@ -197,6 +199,9 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
 void vcpu_record_fault(const struct vcpu *vcpu)
 {
     const hvx_exit_memory_t *access = &vcpu->exit.memory;
+    /* The usual exit, a device's register: no mapping, no fault. */
+    if (access->access != HV_MEMORY_EXEC && !vcpu->access_is_mapped)
+        return;
     struct kvm_regs regs = {0};
     hvx_fault_t fault = {.space = access->space,
                          .gpa = access->gpa,
@@ -207,12 +212,9 @@ void vcpu_record_fault(const struct vcpu *vcpu)
 
     pthread_mutex_lock(&vcpu->vm->lock);
     const struct region *region = region_map_find(vcpu->vm->spaces[access->space]->map, access->gpa);
-    const bool is_mapped = region != NULL && region->gpa <= access->gpa;
-    if (is_mapped)
+    if (region != NULL && region->gpa <= access->gpa)
         memcpy(fault.mapping, region->name, sizeof(fault.mapping));
     pthread_mutex_unlock(&vcpu->vm->lock);
-    if (!is_mapped && access->access != HV_MEMORY_EXEC)
-        return;
     if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) == 0)
         fault.rip = regs.rip;
     memcpy(fault.data, access->data, sizeof(fault.data));

@@ -65,7 +65,7 @@ static hv_return_t move_locked(struct vcpu *vcpu, hv_vm_space_t space)
     /* An interruption that was asked for goes along. */
     vcpu->run->immediate_exit = 0;
     vcpu_place(vcpu, space, &kvm);
-    __atomic_store_n(&vcpu->run->immediate_exit, atomic_load(&vcpu->interrupt_requested), __ATOMIC_SEQ_CST);
+    vcpu_settle_immediate_exit(vcpu);
     return HV_SUCCESS;
 }
 
@@ -75,13 +75,9 @@ hv_return_t hv_vcpu_set_space(hv_vcpuid_t id, hv_vm_space_t asid)
     if (vm == NULL)
         return HV_NO_DEVICE;
 
-    struct vcpu *vcpu = id < VM_VCPU_MAX ? vm->vcpus[id] : NULL;
-    hv_return_t result = HV_SUCCESS;
-    if (vcpu == NULL || vm_space(vm, asid) == NULL)
-        result = HV_BAD_ARGUMENT;
-    else if (!vcpu_is_callers(vcpu))
-        result = HV_DENIED;
-    else if (vcpu->space != asid)
+    hv_return_t result = HV_BAD_ARGUMENT;
+    struct vcpu *vcpu = vm_space(vm, asid) == NULL ? NULL : vcpu_callers(vm, id, &result);
+    if (vcpu != NULL && vcpu->space != asid)
         result = move_locked(vcpu, asid);
     vm_unlock(vm);
     return result;

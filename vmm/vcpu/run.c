@@ -46,7 +46,7 @@ static bool goes_on(struct vcpu *vcpu, uint64_t deadline)
  */
 static bool access_is_allowed(struct vcpu *vcpu)
 {
-    return vcpu->access_pending && vcpu_settle_access(vcpu) == HV_SUCCESS;
+    return vcpu->access_pending && vcpu->exit.memory.allowed != 0 && vcpu_settle_access(vcpu) == HV_SUCCESS;
 }
 
 /*
@@ -148,10 +148,7 @@ hv_return_t vcpu_finish_instruction(struct vcpu *vcpu)
     /* KVM carries on with the instruction, looks at the flag, and comes back. */
     __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
-    /* Cleared first: who asks for an exit in between sets it again. */
-    __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-    if (atomic_load(&vcpu->interrupt_requested))
-        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    vcpu_settle_immediate_exit(vcpu);
     if (error == EINTR)
         return HV_SUCCESS;
     vcpu->vm_is_locked = true;
@@ -202,8 +199,7 @@ hv_return_t hvx_vcpu_reset(hv_vcpuid_t id)
     gate_enter(vcpu->gate, &vcpu->pass);
     vcpu_drain(&kvm);
     gate_leave(vcpu->gate, &vcpu->pass);
-    if (atomic_load(&vcpu->interrupt_requested))
-        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    vcpu_settle_immediate_exit(vcpu);
     memset(&vcpu->exit, 0, sizeof(vcpu->exit));
     vcpu->access_pending = false;
     return vcpu_state_restore(vcpu->fd, vcpu->run, vcpu->vm->power_on[id]);

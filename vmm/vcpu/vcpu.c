@@ -118,9 +118,23 @@ struct vcpu *vcpu_owned(hv_vcpuid_t id, hv_return_t *ret_error)
     return NULL;
 }
 
-bool vcpu_is_callers(const struct vcpu *vcpu)
+struct vcpu *vcpu_callers(const struct vm *vm, hv_vcpuid_t id, hv_return_t *ret_error)
 {
-    return vcpu == current || vcpu->owner_ended;
+    struct vcpu *vcpu = id < VM_VCPU_MAX ? vm->vcpus[id] : NULL;
+
+    if (vcpu == NULL) {
+        *ret_error = HV_BAD_ARGUMENT;
+        return NULL;
+    }
+    *ret_error = vcpu == current || vcpu->owner_ended ? HV_SUCCESS : HV_DENIED;
+    return *ret_error == HV_SUCCESS ? vcpu : NULL;
+}
+
+void vcpu_settle_immediate_exit(struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    if (atomic_load(&vcpu->interrupt_requested))
+        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 }
 
 static hv_return_t check_options(hv_vcpu_options_t flags)
@@ -237,13 +251,9 @@ hv_return_t hv_vcpu_destroy(hv_vcpuid_t id)
     if (vm == NULL)
         return HV_NO_DEVICE;
 
-    struct vcpu *vcpu = id < VM_VCPU_MAX ? vm->vcpus[id] : NULL;
-    hv_return_t result = HV_SUCCESS;
-    if (vcpu == NULL)
-        result = HV_BAD_ARGUMENT;
-    else if (!vcpu_is_callers(vcpu))
-        result = HV_DENIED;
-    if (result == HV_SUCCESS) {
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_callers(vm, id, &result);
+    if (vcpu != NULL) {
         if (vcpu == current) {
             current = NULL;
             (void)pthread_setspecific(owner_key, NULL);

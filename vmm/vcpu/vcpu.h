@@ -39,6 +39,8 @@ struct vcpu {
     hvx_vcpu_exit_t exit;
     /* The last exit was an access that is neither repeated nor completed yet. */
     bool access_pending;
+    /* Something was mapped where that access went. */
+    bool access_is_mapped;
     /* NULL until it has been in a space other than the default one. */
     struct vcpu_baggage *baggage;
     /* Cycles of the host's time stamp counter in KVM_RUN, and both clocks at the start. */
@@ -53,8 +55,17 @@ struct vcpu {
 /* The calling thread's vCPU if it has this id. Otherwise NULL, and *ret_error says why not. Takes no lock. */
 struct vcpu *vcpu_owned(hv_vcpuid_t id, hv_return_t *ret_error);
 
-/* Whether the caller may do what is for the owner, or for anybody once the owner has ended. With the VM locked. */
-bool vcpu_is_callers(const struct vcpu *vcpu);
+/*
+ * The vCPU with this id, if the caller may do what is for the owner, or for anybody once the owner has ended. Otherwise
+ * NULL, and *ret_error says why not. With the VM locked.
+ */
+struct vcpu *vcpu_callers(const struct vm *vm, hv_vcpuid_t id, hv_return_t *ret_error);
+
+/*
+ * Takes back what made the last KVM_RUN return at once, unless somebody has asked for an exit, which the next run is to
+ * see. The flag is cleared first: who asks in between sets it again.
+ */
+void vcpu_settle_immediate_exit(struct vcpu *vcpu);
 
 /* Gets the vCPU out of the guest, or keeps it from entering. With the VM locked. */
 void vcpu_kick(const struct vcpu *vcpu);
