@@ -92,21 +92,17 @@ static uint64_t first_refused(const struct region_map *map, uint64_t gpa, uint64
     return end;
 }
 
-/* Outside of the RCU section: it takes a lock. */
+/* Outside of the RCU section: it takes a lock, and calls the client. */
 static hv_return_t refuse(const hvx_dma_t *dma, uint64_t gpa, uint64_t size, hv_memory_flags_t access)
 {
     hvx_fault_t fault = {
         .space = dma->space->id, .gpa = gpa, .access = access, .length = size, .vcpu = HVX_FAULT_NO_VCPU};
 
     rcu_enter();
-    const struct region *region = region_map_find(atomic_load(&dma->space->map), gpa);
-    if (region != NULL && region->gpa <= gpa) {
-        fault.allowed = region->flags;
-        memcpy(fault.mapping, region->name, sizeof(fault.mapping));
-    }
+    vm_describe_mapping(dma->space, &fault);
     rcu_leave();
     memcpy(fault.device, dma->device, sizeof(fault.device));
-    faults_add(&dma->vm->faults, &fault);
+    vm_take_fault(dma->vm, dma->space, &fault);
     return HV_DENIED;
 }
 

@@ -4,6 +4,7 @@ void faults_init(struct faults *faults)
 {
     pthread_mutex_init(&faults->lock, NULL);
     faults->count = 0;
+    faults->listener = NULL;
 }
 
 void faults_fini(struct faults *faults)
@@ -11,13 +12,14 @@ void faults_fini(struct faults *faults)
     pthread_mutex_destroy(&faults->lock);
 }
 
-void faults_add(struct faults *faults, const hvx_fault_t *fault)
+void faults_add(struct faults *faults, hvx_fault_t *fault)
 {
     pthread_mutex_lock(&faults->lock);
-    hvx_fault_t *kept = &faults->kept[faults->count % FAULTS_KEPT];
-    *kept = *fault;
-    kept->number = faults->count++;
+    fault->number = faults->count++;
+    faults->kept[fault->number % FAULTS_KEPT] = *fault;
     pthread_mutex_unlock(&faults->lock);
+    if (faults->listener != NULL)
+        faults->listener(faults->listener_context, fault);
 }
 
 void faults_list(struct faults *faults, hvx_fault_t *list, size_t *count, uint64_t *ret_total)

@@ -11,6 +11,9 @@
 enum { FAULTS_KEPT = 64 };
 
 struct faults {
+    /* Told of each fault after it has been added; NULL: nobody. Changed only while nobody can cause one. */
+    void (*listener)(void *context, const hvx_fault_t *fault);
+    void *listener_context;
     pthread_mutex_t lock;
     /* All that there ever were; the last FAULTS_KEPT of them are at their number modulo that. */
     uint64_t count;
@@ -20,8 +23,8 @@ struct faults {
 void faults_init(struct faults *faults);
 void faults_fini(struct faults *faults);
 
-/* Any thread. The record's number is filled in. */
-void faults_add(struct faults *faults, const hvx_fault_t *fault);
+/* Fills the record's number in, keeps a copy, and tells the listener. Any thread, without the VM's lock. */
+void faults_add(struct faults *faults, hvx_fault_t *fault);
 
 /* Gives up to *count of the last, the oldest first, and how many they are; and how many there ever were. Any thread. */
 void faults_list(struct faults *faults, hvx_fault_t *list, size_t *count, uint64_t *ret_total);

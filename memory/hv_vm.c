@@ -275,6 +275,31 @@ hv_return_t hv_vm_protect_space(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size
     return result;
 }
 
+static hv_return_t check_policy(hvx_policy_t policy)
+{
+    switch (policy) {
+    case HVX_POLICY_CLIENT:
+    case HVX_POLICY_STOP:
+    case HVX_POLICY_LOG:
+    case HVX_POLICY_COUNT:
+        return HV_SUCCESS;
+    }
+    return HV_BAD_ARGUMENT;
+}
+
+hv_return_t hvx_vm_set_policy(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, hvx_policy_t policy)
+{
+    struct vm *vm;
+    struct space *space;
+    hv_return_t result = lock_space(asid, first_error(check_range(gpa, size), check_policy(policy)), &vm, &space);
+
+    if (result != HV_SUCCESS)
+        return result;
+    result = space_set_policy(space, gpa, size, policy);
+    vm_unlock(vm);
+    return result;
+}
+
 hv_return_t hv_vm_map(hv_uvaddr_t uva, hv_gpaddr_t gpa, size_t size, hv_memory_flags_t flags)
 {
     return hv_vm_map_space(HV_VM_SPACE_DEFAULT, uva, gpa, size, flags);
@@ -395,6 +420,22 @@ hv_return_t hvx_vm_faults(hvx_fault_t *faults, size_t *count, uint64_t *total)
     return result;
 }
 
+hv_return_t hvx_vm_set_fault_listener(void (*listener)(void *context, const hvx_fault_t *fault), void *context)
+{
+    struct vm *vm = vm_lock();
+
+    if (vm == NULL)
+        return HV_NO_DEVICE;
+    /* Whoever could cause a fault comes to be with the lock held, later, and so sees this one or none. */
+    const hv_return_t result = vm->vcpu_count > 0 || vm->dma_count > 0 ? HV_BUSY : HV_SUCCESS;
+    if (result == HV_SUCCESS) {
+        vm->faults.listener = listener;
+        vm->faults.listener_context = context;
+    }
+    vm_unlock(vm);
+    return result;
+}
+
 hv_return_t hvx_vm_query_space(hv_vm_space_t asid, hv_gpaddr_t gpa, hvx_range_t *range)
 {
     struct vm *vm;
@@ -407,7 +448,11 @@ hv_return_t hvx_vm_query_space(hv_vm_space_t asid, hv_gpaddr_t gpa, hvx_range_t 
     if (region == NULL) {
         result = HV_ERROR;
     } else {
-        *range = (hvx_range_t){.gpa = region->gpa, .size = region->size, .uva = region->hva, .flags = region->flags};
+        *range = (hvx_range_t){.gpa = region->gpa,
+                               .size = region->size,
+                               .uva = region->hva,
+                               .flags = region->flags,
+                               .policy = region->policy};
         memcpy(range->name, region->name, sizeof(range->name));
     }
     vm_unlock(vm);
@@ -427,6 +472,7 @@ hv_return_t hvx_vm_space_info(hv_vm_space_t asid, hvx_space_info_t *info)
         .slot_count = vm->slots[asid] == NULL ? 0 : kvm_slots_count(vm->slots[asid]),
         .is_strict = space->is_strict,
         .vcpu_count = space->vcpu_count,
+        .fault_count = atomic_load_explicit(&space->fault_count, memory_order_relaxed),
     };
     vm_unlock(vm);
     return HV_SUCCESS;

@@ -186,7 +186,8 @@ int region_map_covers(const struct region_map *map, uint64_t gpa, uint64_t size)
 static bool region_continues(const struct region *left, const struct region *right)
 {
     return region_end(left) == right->gpa && left->hva + left->size == right->hva && left->flags == right->flags &&
-           left->host_is_read_only == right->host_is_read_only && strcmp(left->name, right->name) == 0;
+           left->policy == right->policy && left->host_is_read_only == right->host_is_read_only &&
+           strcmp(left->name, right->name) == 0;
 }
 
 /* Appends a range, or makes the last one longer. */
@@ -262,8 +263,9 @@ static struct region_map *map_splice(const struct region_map *map, size_t first,
 struct change {
     uint64_t gpa;
     uint64_t end;
-    enum { CHANGE_ADD, CHANGE_REMOVE, CHANGE_PROTECT } kind;
+    enum { CHANGE_ADD, CHANGE_REMOVE, CHANGE_PROTECT, CHANGE_POLICY } kind;
     hv_memory_flags_t flags;
+    hvx_policy_t policy;
     const struct region *added;
 };
 
@@ -281,7 +283,10 @@ static bool list_append_changed(struct region_list *list, const struct region *r
     struct region inner = region_part(region, inner_start, inner_end);
     struct region right = region_part(region, inner_end, end);
 
-    inner.flags = change->flags;
+    if (change->kind == CHANGE_PROTECT)
+        inner.flags = change->flags;
+    if (change->kind == CHANGE_POLICY)
+        inner.policy = change->policy;
     return (left.size == 0 || list_append(list, &left)) &&
            (change->kind == CHANGE_REMOVE || list_append(list, &inner)) &&
            (right.size == 0 || list_append(list, &right));
@@ -346,4 +351,9 @@ struct region_map *region_map_protect(const struct region_map *map, uint64_t gpa
                                       hv_memory_flags_t flags)
 {
     return map_change(map, &(struct change){.gpa = gpa, .end = gpa + size, .kind = CHANGE_PROTECT, .flags = flags});
+}
+
+struct region_map *region_map_set_policy(const struct region_map *map, uint64_t gpa, uint64_t size, hvx_policy_t policy)
+{
+    return map_change(map, &(struct change){.gpa = gpa, .end = gpa + size, .kind = CHANGE_POLICY, .policy = policy});
 }

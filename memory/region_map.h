@@ -20,12 +20,13 @@
 /* Guest addresses go below this: what four levels of page tables reach. */
 #define REGION_GPA_END (1ull << 48)
 
-/* Contiguous in the guest and in the host; one set of flags, one name. */
+/* Contiguous in the guest and in the host; one set of flags, one policy, one name. */
 struct region {
     uint64_t gpa;
     uint64_t size;
     uint8_t *hva;
     hv_memory_flags_t flags;
+    hvx_policy_t policy;
     char name[HVX_NAME_SIZE];
     /* This process may not write to it: nor may the guest, whatever the flags say. */
     bool host_is_read_only;
@@ -80,7 +81,8 @@ void region_map_copy(const struct region_map *map, uint64_t gpa, uint64_t size, 
 int region_map_overlaps(const struct region_map *map, uint64_t gpa, uint64_t size);
 int region_map_covers(const struct region_map *map, uint64_t gpa, uint64_t size);
 
-/* Adds a range that overlaps none; it is joined with neighbours that continue it with the same flags and name. */
+/* Adds a range that overlaps none; it is joined with neighbours that continue it with the same flags, policy and name.
+ */
 struct region_map *region_map_add(const struct region_map *map, const struct region *region);
 
 /* Takes [gpa, gpa + size) away, cutting what crosses its ends. */
@@ -89,5 +91,9 @@ struct region_map *region_map_remove(const struct region_map *map, uint64_t gpa,
 /* Gives [gpa, gpa + size), where it is mapped, other flags. */
 struct region_map *region_map_protect(const struct region_map *map, uint64_t gpa, uint64_t size,
                                       hv_memory_flags_t flags);
+
+/* Gives [gpa, gpa + size), where it is mapped, another policy. */
+struct region_map *region_map_set_policy(const struct region_map *map, uint64_t gpa, uint64_t size,
+                                         hvx_policy_t policy);
 
 #endif

@@ -104,17 +104,17 @@ hv_return_t space_set_strict(struct space *space, bool is_strict)
     return HV_SUCCESS;
 }
 
-hv_memory_flags_t space_flags(const struct space *space, uint64_t gpa)
+const struct region *space_find(const struct space *space, uint64_t gpa)
 {
-    const struct region *region = region_map_find(space->map, gpa);
+    const struct region *region = region_map_find(atomic_load_explicit(&space->map, memory_order_acquire), gpa);
 
-    return region != NULL && region->gpa <= gpa ? region->flags : 0;
+    return region != NULL && region->gpa <= gpa ? region : NULL;
 }
 
 bool space_allows(const struct space *space, uint64_t gpa, hv_memory_flags_t access)
 {
-    const struct region *region = region_map_find(space->map, gpa);
-    if (region == NULL || region->gpa > gpa)
+    const struct region *region = space_find(space, gpa);
+    if (region == NULL)
         return false;
 
     const hv_memory_flags_t flags = region->flags;
@@ -146,6 +146,15 @@ static void space_retire(struct space *space, struct region_map *old, bool takes
         region_map_release(space->retired[--space->retired_count]);
 }
 
+/* Puts the new version in the old one's place. */
+static void space_publish(struct space *space, struct region_map *map, bool takes_away)
+{
+    region_map_publish(space->map, map);
+    struct region_map *old = atomic_exchange(&space->map, map);
+    atomic_fetch_add(&space->version, 1);
+    space_retire(space, old, takes_away);
+}
+
 /* Tells the listener and puts the new version, which may be NULL for want of memory, in the old one's place. */
 static hv_return_t space_commit(struct space *space, struct region_map *map, uint64_t gpa, uint64_t size,
                                 bool takes_away)
@@ -160,10 +169,7 @@ static hv_return_t space_commit(struct space *space, struct region_map *map, uin
         region_map_release(map);
         return result;
     }
-    region_map_publish(space->map, map);
-    struct region_map *old = atomic_exchange(&space->map, map);
-    atomic_fetch_add(&space->version, 1);
-    space_retire(space, old, takes_away);
+    space_publish(space, map, takes_away);
     return HV_SUCCESS;
 }
 
@@ -186,6 +192,17 @@ hv_return_t space_protect(struct space *space, uint64_t gpa, uint64_t size, hv_m
     if (!region_map_covers(space->map, gpa, size))
         return HV_ERROR;
     return space_commit(space, region_map_protect(space->map, gpa, size, flags), gpa, size, true);
+}
+
+hv_return_t space_set_policy(struct space *space, uint64_t gpa, uint64_t size, hvx_policy_t policy)
+{
+    if (!region_map_covers(space->map, gpa, size))
+        return HV_ERROR;
+    struct region_map *map = region_map_set_policy(space->map, gpa, size, policy);
+    if (map == NULL)
+        return HV_NO_RESOURCES;
+    space_publish(space, map, false);
+    return HV_SUCCESS;
 }
 
 /* ---- Tracking of writes ---- */

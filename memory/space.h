@@ -58,6 +58,8 @@ struct space {
     /* Pins of memory, by the generation in which they were taken; a change that takes memory away begins a new one. */
     atomic_uint pin_generation;
     atomic_ulong pins[2];
+    /* Refused accesses. Counted by devices too, who have no lock. */
+    atomic_uint_fast64_t fault_count;
     /* Held by the one who waits for pins, from the beginning to the end: others wait for their turn. */
     pthread_mutex_t pin_turn;
     pthread_mutex_t pin_lock;
@@ -98,6 +100,9 @@ hv_return_t space_map(struct space *space, const struct region *region);
 hv_return_t space_unmap(struct space *space, uint64_t gpa, uint64_t size);
 hv_return_t space_protect(struct space *space, uint64_t gpa, uint64_t size, hv_memory_flags_t flags);
 
+/* The same of hvx_vm_set_policy(). The listener hears nothing: slots have no policy. */
+hv_return_t space_set_policy(struct space *space, uint64_t gpa, uint64_t size, hvx_policy_t policy);
+
 /*
  * Tracking of writes, with the API's results: hvx_vm_dirty_start(), _stop() and _fetch(), on ranges that are
  * well-formed.
@@ -106,8 +111,8 @@ hv_return_t space_dirty_start(struct space *space, uint64_t gpa, uint64_t size);
 hv_return_t space_dirty_stop(struct space *space, uint64_t gpa, uint64_t size);
 hv_return_t space_dirty_fetch(struct space *space, uint64_t gpa, uint64_t size, uint64_t *bitmap);
 
-/* The flags of what is mapped at gpa; 0 where nothing is. */
-hv_memory_flags_t space_flags(const struct space *space, uint64_t gpa);
+/* What is mapped at gpa, or NULL. Any reader of the map. */
+const struct region *space_find(const struct space *space, uint64_t gpa);
 
 /*
  * Whether an access of one kind is allowed at gpa. A space that is not strict takes any flag for leave to read and to

@@ -1,6 +1,7 @@
 #include "memory/vm.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 hv_return_t vm_create(struct vm **ret_vm)
 {
@@ -83,4 +84,22 @@ void vm_abandon(struct vm *vm)
 struct space *vm_space(const struct vm *vm, hv_vm_space_t id)
 {
     return id < VM_SPACE_MAX ? vm->spaces[id] : NULL;
+}
+
+void vm_describe_mapping(const struct space *space, hvx_fault_t *fault)
+{
+    const struct region *region = space_find(space, fault->gpa);
+
+    if (region == NULL)
+        return;
+    fault->allowed = region->flags;
+    fault->policy = region->policy;
+    memcpy(fault->mapping, region->name, sizeof(fault->mapping));
+}
+
+void vm_take_fault(struct vm *vm, struct space *space, hvx_fault_t *fault)
+{
+    atomic_fetch_add_explicit(&space->fault_count, 1, memory_order_relaxed);
+    if (fault->policy != HVX_POLICY_COUNT)
+        faults_add(&vm->faults, fault);
 }

@@ -65,6 +65,18 @@ struct space *vm_space(const struct vm *vm, hv_vm_space_t id);
  */
 hv_return_t vm_realise_space(struct vm *vm, hv_vm_space_t id);
 
+/*
+ * Fills in what the mapping at the fault's address, if there is one, says of it: allowed, policy, name. A reader of the
+ * map, or with the lock held.
+ */
+void vm_describe_mapping(const struct space *space, hvx_fault_t *fault);
+
+/*
+ * Counts a fault of the space, and unless its policy is just that, adds it to the VM's. Any thread that keeps the space
+ * from being destroyed, without the lock.
+ */
+void vm_take_fault(struct vm *vm, struct space *space, hvx_fault_t *fault);
+
 /* Ends a space other than the default one, which no vCPU is in, and its KVM VM. With the lock held. */
 void vm_remove_space(struct vm *vm, hv_vm_space_t id);
 

@@ -46,6 +46,9 @@ static struct fake_vm {
     struct fake_slot slots[FAKE_SLOTS];
 } vms[SPACES];
 
+/* Calls of KVM's about slots. */
+static unsigned slot_calls;
+
 /* How many more changes of slots go well before one is refused; negative: all. */
 static int changes_until_refusal = -1;
 
@@ -54,6 +57,7 @@ static int set_slot(struct fake_vm *vm, const struct kvm_userspace_memory_region
     EXPECT(region->slot < FAKE_SLOTS);
     struct fake_slot *slot = &vm->slots[region->slot];
 
+    slot_calls++;
     if (changes_until_refusal >= 0 && changes_until_refusal-- == 0) {
         errno = ENOMEM;
         return -1;
@@ -114,6 +118,7 @@ struct page {
     bool is_mapped;
     unsigned host_page;
     hv_memory_flags_t flags;
+    hvx_policy_t policy;
 };
 
 static struct model {
@@ -155,6 +160,7 @@ static void compare_map(const struct space *space, const struct model *model)
         if (!found)
             continue;
         EXPECT(region->flags == page->flags);
+        EXPECT(region->policy == page->policy);
         EXPECT(region->hva + (i * (uint64_t)PAGE - region->gpa) == host + (uint64_t)page->host_page * PAGE);
     }
 }
@@ -208,7 +214,7 @@ static hv_return_t call_map(unsigned which, unsigned first, unsigned count)
     if (!expected)
         EXPECT(result == HV_ERROR);
     for (unsigned i = 0; result == HV_SUCCESS && i < count; i++)
-        models[which].pages[first + i] = (struct page){true, host_page + i, flags};
+        models[which].pages[first + i] = (struct page){true, host_page + i, flags, HVX_POLICY_CLIENT};
     return result;
 }
 
@@ -231,6 +237,21 @@ static hv_return_t call_protect(unsigned which, unsigned first, unsigned count)
         EXPECT(result == HV_ERROR);
     for (unsigned i = 0; result == HV_SUCCESS && i < count; i++)
         models[which].pages[first + i].flags = flags;
+    return result;
+}
+
+/* Refused or not as the map alone says, and no slot is touched. */
+static hv_return_t call_set_policy(unsigned which, unsigned first, unsigned count)
+{
+    const hvx_policy_t policy = (hvx_policy_t)below(4);
+    const bool expected = all_mapped(&models[which], first, count);
+    const unsigned before = slot_calls;
+    hv_return_t result = space_set_policy(spaces[which], (uint64_t)first * PAGE, (uint64_t)count * PAGE, policy);
+
+    EXPECT(result == (expected ? HV_SUCCESS : HV_ERROR));
+    EXPECT(slot_calls == before);
+    for (unsigned i = 0; result == HV_SUCCESS && i < count; i++)
+        models[which].pages[first + i].policy = policy;
     return result;
 }
 
@@ -270,7 +291,7 @@ static hv_return_t call_something(unsigned which)
     const unsigned most = below(3) == 0 ? PAGES - first : 4;
     const unsigned count = 1 + below(most < PAGES - first ? most : PAGES - first);
 
-    switch (below(16)) {
+    switch (below(18)) {
     case 0:
         return call_set_strict(which);
     case 1:
@@ -285,6 +306,9 @@ static hv_return_t call_something(unsigned which)
     case 8:
     case 9:
         return call_protect(which, first, count);
+    case 10:
+    case 11:
+        return call_set_policy(which, first, count);
     default:
         return call_map(which, first, count);
     }

@@ -120,6 +120,42 @@ START_TEST(protecting_over_a_hole_changes_no_page)
 }
 END_TEST
 
+START_TEST(a_policy_is_the_maps_alone)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+
+    ck_assert_int_eq(map(space, 0, 3 * PAGE), HV_SUCCESS);
+    ck_assert_uint_eq(listener.calls, 1);
+    /* Nobody who could refuse is asked. */
+    listener.answer = HV_NO_RESOURCES;
+    ck_assert_int_eq(space_set_policy(space, PAGE, PAGE, HVX_POLICY_LOG), HV_SUCCESS);
+    ck_assert_uint_eq(listener.calls, 1);
+    ck_assert_int_eq(space_find(space, PAGE)->policy, HVX_POLICY_LOG);
+    ck_assert_uint_eq(region_map_count(space->map), 3);
+    ck_assert_int_eq(space_set_policy(space, 2 * PAGE, 2 * PAGE, HVX_POLICY_STOP), HV_ERROR);
+    ck_assert_int_eq(space_find(space, 2 * PAGE)->policy, HVX_POLICY_CLIENT);
+    ck_assert_ptr_null(space_find(space, 3 * PAGE));
+    space_destroy(space);
+}
+END_TEST
+
+START_TEST(policies_that_change_without_end_keep_a_bounded_number_of_versions)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+
+    ck_assert_int_eq(map(space, 0, 3 * PAGE), HV_SUCCESS);
+    space->dma_references = 1;
+    for (unsigned i = 0; i < 4 * SPACE_RETIRED_MAX; i++) {
+        ck_assert_int_eq(space_set_policy(space, PAGE, PAGE, i % 2 == 0 ? HVX_POLICY_LOG : HVX_POLICY_COUNT),
+                         HV_SUCCESS);
+        ck_assert_uint_le(space->retired_count, SPACE_RETIRED_MAX);
+    }
+    space_destroy(space);
+}
+END_TEST
+
 START_TEST(a_copy_crosses_mappings_and_stops_at_nothing_less_than_all)
 {
     struct listener listener;
@@ -202,6 +238,8 @@ int main(void)
     tcase_add_test(tcase, an_overlap_is_refused_without_a_word_to_the_listener);
     tcase_add_test(tcase, unmapping_nothing_succeeds_and_says_nothing);
     tcase_add_test(tcase, protecting_over_a_hole_changes_no_page);
+    tcase_add_test(tcase, a_policy_is_the_maps_alone);
+    tcase_add_test(tcase, policies_that_change_without_end_keep_a_bounded_number_of_versions);
     tcase_add_test(tcase, a_listener_that_comes_late_hears_of_the_whole_map);
     tcase_add_test(tcase, what_each_combination_of_flags_allows);
     tcase_add_test(tcase, a_copy_crosses_mappings_and_stops_at_nothing_less_than_all);

@@ -19,15 +19,15 @@ static void unlock_vm(const struct vcpu *vcpu)
         pthread_mutex_unlock(&vcpu->vm->lock);
 }
 
-/* Whether something is mapped at gpa in the vCPU's space, and its flags. */
-static bool look_up(const struct vcpu *vcpu, uint64_t gpa, hv_memory_flags_t *ret_flags)
+/* Fills in what the map says of where the exit's access went. With the VM locked. */
+static void describe_mapping(struct vcpu *vcpu)
 {
-    lock_vm(vcpu);
-    const struct region *region = region_map_find(vcpu->vm->spaces[vcpu->space]->map, gpa);
-    const bool is_mapped = region != NULL && region->gpa <= gpa;
-    *ret_flags = is_mapped ? region->flags : 0;
-    unlock_vm(vcpu);
-    return is_mapped;
+    hvx_exit_memory_t *access = &vcpu->exit.memory;
+    const struct region *region = space_find(vcpu->vm->spaces[vcpu->space], access->gpa);
+
+    vcpu->access_is_mapped = region != NULL;
+    access->allowed = region != NULL ? region->flags : 0;
+    access->policy = region != NULL ? region->policy : HVX_POLICY_CLIENT;
 }
 
 static void describe_mmio(struct vcpu *vcpu)
@@ -39,11 +39,14 @@ static void describe_mmio(struct vcpu *vcpu)
     exit->memory.space = vcpu->space;
     exit->memory.gpa = run->mmio.phys_addr;
     exit->memory.access = run->mmio.is_write ? HV_MEMORY_WRITE : HV_MEMORY_READ;
-    vcpu->access_is_mapped = look_up(vcpu, run->mmio.phys_addr, &exit->memory.allowed);
     exit->memory.length = run->mmio.len;
+    lock_vm(vcpu);
+    describe_mapping(vcpu);
+    unlock_vm(vcpu);
     if (run->mmio.is_write)
         memcpy(exit->memory.data, run->mmio.data, sizeof(exit->memory.data));
     vcpu->access_pending = true;
+    vcpu->access_is_counted = false;
 }
 
 static void describe_port(struct vcpu *vcpu)
@@ -59,25 +62,33 @@ static void describe_port(struct vcpu *vcpu)
     exit->port.data = (uint8_t *)run + run->io.data_offset;
 }
 
-/* Whether nothing may be executed at a linear address, and if so the guest-physical one and what it allows. */
-static bool is_refused(const struct vcpu *vcpu, uint64_t linear, uint64_t *ret_gpa, hv_memory_flags_t *ret_allowed)
+/* Makes the exit an execute fault if nothing may be executed at a linear address; whether it is one. */
+static bool describe_if_refused(struct vcpu *vcpu, uint64_t linear)
 {
+    hvx_vcpu_exit_t *exit = &vcpu->exit;
     struct kvm_translation translation = {.linear_address = linear};
 
     if (ioctl(vcpu->fd, KVM_TRANSLATE, &translation) < 0 || !translation.valid)
         return false;
-    *ret_gpa = translation.physical_address;
     lock_vm(vcpu);
-    const struct space *space = vcpu->vm->spaces[vcpu->space];
-    const bool refused = !space_allows(space, *ret_gpa, HV_MEMORY_EXEC);
-    *ret_allowed = space_flags(space, *ret_gpa);
+    const bool is_refused = !space_allows(vcpu->vm->spaces[vcpu->space], translation.physical_address, HV_MEMORY_EXEC);
+    if (is_refused) {
+        exit->reason = HVX_EXIT_MEMORY;
+        exit->memory.space = vcpu->space;
+        exit->memory.gpa = translation.physical_address;
+        exit->memory.access = HV_MEMORY_EXEC;
+        exit->memory.length = 1;
+        describe_mapping(vcpu);
+    }
     unlock_vm(vcpu);
-    return refused;
+    return is_refused;
 }
 
-/* Whether the instruction at RIP, of which KVM has fetched some bytes, reaches where nothing may be executed. */
-static bool fetch_is_refused(const struct vcpu *vcpu, uint32_t fetched, uint64_t *ret_gpa,
-                             hv_memory_flags_t *ret_allowed)
+/*
+ * Makes the exit an execute fault if the instruction at RIP, of which KVM has fetched some bytes, reaches where nothing
+ * may be executed; whether it does.
+ */
+static bool describe_fetch(struct vcpu *vcpu, uint32_t fetched)
 {
     enum { PAGE = 4096, INSTRUCTION_MAX = 15 };
     struct kvm_regs regs;
@@ -88,28 +99,10 @@ static bool fetch_is_refused(const struct vcpu *vcpu, uint32_t fetched, uint64_t
     /* In 64-bit code the base of CS counts as 0. */
     const uint64_t linear = (sregs.cs.l ? 0 : sregs.cs.base) + regs.rip;
     const uint64_t next_page = (linear | (PAGE - 1)) + 1;
-    if (is_refused(vcpu, linear, ret_gpa, ret_allowed))
+    if (describe_if_refused(vcpu, linear))
         return true;
     return next_page - linear < INSTRUCTION_MAX && (fetched == 0 || linear + fetched == next_page) &&
-           is_refused(vcpu, next_page, ret_gpa, ret_allowed);
-}
-
-/* Makes the exit an execute fault if it is one; whether it is. */
-static bool describe_fetch(struct vcpu *vcpu, uint32_t fetched)
-{
-    hvx_vcpu_exit_t *exit = &vcpu->exit;
-    hv_memory_flags_t allowed;
-    uint64_t gpa;
-
-    if (!fetch_is_refused(vcpu, fetched, &gpa, &allowed))
-        return false;
-    exit->reason = HVX_EXIT_MEMORY;
-    exit->memory.space = vcpu->space;
-    exit->memory.gpa = gpa;
-    exit->memory.access = HV_MEMORY_EXEC;
-    exit->memory.allowed = allowed;
-    exit->memory.length = 1;
-    return true;
+           describe_if_refused(vcpu, next_page);
 }
 
 static void describe_emulation_failure(struct vcpu *vcpu)
@@ -196,29 +189,39 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
     }
 }
 
-void vcpu_record_fault(const struct vcpu *vcpu)
+/* ---- What becomes of an access ---- */
+
+/* The record of the exit's access, but for what the registers say. With the VM locked. */
+static hvx_fault_t fault_of_exit(const struct vcpu *vcpu)
 {
     const hvx_exit_memory_t *access = &vcpu->exit.memory;
-    /* The usual exit, a device's register: no mapping, no fault. */
-    if (access->access != HV_MEMORY_EXEC && !vcpu->access_is_mapped)
-        return;
-    struct kvm_regs regs = {0};
     hvx_fault_t fault = {.space = access->space,
                          .gpa = access->gpa,
                          .access = access->access,
-                         .allowed = access->allowed,
                          .length = access->length,
                          .vcpu = vcpu->id};
 
-    pthread_mutex_lock(&vcpu->vm->lock);
-    const struct region *region = region_map_find(vcpu->vm->spaces[access->space]->map, access->gpa);
-    if (region != NULL && region->gpa <= access->gpa)
-        memcpy(fault.mapping, region->name, sizeof(fault.mapping));
-    pthread_mutex_unlock(&vcpu->vm->lock);
-    if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) == 0)
-        fault.rip = regs.rip;
     memcpy(fault.data, access->data, sizeof(fault.data));
-    faults_add(&vcpu->vm->faults, &fault);
+    vm_describe_mapping(vcpu->vm->spaces[access->space], &fault);
+    return fault;
+}
+
+static void take_fault(const struct vcpu *vcpu, hvx_fault_t *fault)
+{
+    struct kvm_regs regs;
+
+    /* What is only counted has no record, and a guest may cause it without end. */
+    if (fault->policy != HVX_POLICY_COUNT && ioctl(vcpu->fd, KVM_GET_REGS, &regs) == 0)
+        fault->rip = regs.rip;
+    vm_take_fault(vcpu->vm, vcpu->vm->spaces[vcpu->space], fault);
+}
+
+void vcpu_take_fetch_fault(struct vcpu *vcpu)
+{
+    pthread_mutex_lock(&vcpu->vm->lock);
+    hvx_fault_t fault = fault_of_exit(vcpu);
+    pthread_mutex_unlock(&vcpu->vm->lock);
+    take_fault(vcpu, &fault);
 }
 
 hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu)
@@ -236,12 +239,45 @@ hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu)
     return result;
 }
 
-hv_return_t vcpu_settle_access(struct vcpu *vcpu)
+/* As an open bus: nobody takes what is stored, and a load finds all lines high. */
+static void answer_access(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+
+    if (!run->mmio.is_write)
+        memset(run->mmio.data, 0xff, run->mmio.len);
+    vcpu->access_pending = false;
+}
+
+/* Carries the access out if the map allows it by now; otherwise describes what became of it, as of the same moment. */
+static bool settle_or_describe(struct vcpu *vcpu, hvx_fault_t *ret_fault)
 {
     pthread_mutex_lock(&vcpu->vm->lock);
-    hv_return_t result = vcpu_settle_access_locked(vcpu);
+    const bool is_settled = vcpu_settle_access_locked(vcpu) == HV_SUCCESS;
+    if (!is_settled) {
+        describe_mapping(vcpu);
+        *ret_fault = fault_of_exit(vcpu);
+    }
     pthread_mutex_unlock(&vcpu->vm->lock);
-    return result;
+    return is_settled;
+}
+
+bool vcpu_serve_access(struct vcpu *vcpu)
+{
+    hvx_fault_t fault;
+
+    if (settle_or_describe(vcpu, &fault))
+        return true;
+    /* The usual exit, a device's register: no mapping, no fault. */
+    if (!vcpu->access_is_mapped)
+        return false;
+    if (!vcpu->access_is_counted)
+        take_fault(vcpu, &fault);
+    vcpu->access_is_counted = true;
+    if (fault.policy != HVX_POLICY_LOG && fault.policy != HVX_POLICY_COUNT)
+        return false;
+    answer_access(vcpu);
+    return true;
 }
 
 hv_return_t hvx_vcpu_exit(hv_vcpuid_t id, hvx_vcpu_exit_t *exit)

@@ -41,12 +41,12 @@ static bool goes_on(struct vcpu *vcpu, uint64_t deadline)
 }
 
 /*
- * Whether the exit is an access that the map allows, and that is done now. Such accesses come from strict spaces, whose
- * data KVM has no slots for, and from changes that overtook the access.
+ * Whether the exit is an access to a mapping that is done now. Such accesses come from strict spaces, whose data KVM
+ * has no slots for, from changes that overtook the access, and from mappings whose policy is to go on.
  */
-static bool access_is_allowed(struct vcpu *vcpu)
+static bool access_is_done(struct vcpu *vcpu)
 {
-    return vcpu->access_pending && vcpu->exit.memory.allowed != 0 && vcpu_settle_access(vcpu) == HV_SUCCESS;
+    return vcpu->access_pending && vcpu->access_is_mapped && vcpu_serve_access(vcpu);
 }
 
 /*
@@ -66,8 +66,9 @@ static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
     uint64_t version;
     int error;
 
-    if (vcpu->access_pending && vcpu_settle_access(vcpu) != HV_SUCCESS)
+    if (vcpu->access_pending && !vcpu_serve_access(vcpu))
         return HV_SUCCESS;
+    /* A guest that faults without end, each time answered, still leaves when asked: each round goes into KVM_RUN. */
     do {
         version = atomic_load(&vcpu->vm->spaces[vcpu->space]->version);
         do
@@ -75,9 +76,9 @@ static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
         /* EAGAIN: a processor that waits for its start-up was woken for nothing. */
         while (error == EAGAIN || (error == EINTR && goes_on(vcpu, deadline)));
         vcpu_describe_exit(vcpu, error);
-    } while (access_is_allowed(vcpu) || was_overtaken(vcpu, version));
-    if (vcpu->exit.reason == HVX_EXIT_MEMORY)
-        vcpu_record_fault(vcpu);
+    } while (access_is_done(vcpu) || was_overtaken(vcpu, version));
+    if (vcpu->exit.reason == HVX_EXIT_MEMORY && vcpu->exit.memory.access == HV_MEMORY_EXEC)
+        vcpu_take_fetch_fault(vcpu);
     return HV_SUCCESS;
 }
 

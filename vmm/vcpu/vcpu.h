@@ -41,6 +41,8 @@ struct vcpu {
     bool access_pending;
     /* Something was mapped where that access went. */
     bool access_is_mapped;
+    /* It has been taken as a fault: it is one once, however often it is repeated. */
+    bool access_is_counted;
     /* NULL until it has been in a space other than the default one. */
     struct vcpu_baggage *baggage;
     /* Cycles of the host's time stamp counter in KVM_RUN, and both clocks at the start. */
@@ -82,17 +84,20 @@ uint64_t vcpu_now_nanoseconds(void);
 /* Fills in vcpu->exit from what KVM_RUN has left; error is its errno value, or 0. */
 void vcpu_describe_exit(struct vcpu *vcpu, int error);
 
-/* Records the last exit, a memory access that goes to the client, among the VM's faults if it is one. */
-void vcpu_record_fault(const struct vcpu *vcpu);
+/*
+ * Carries out a pending access that the map now allows. HV_SUCCESS: the vCPU can run. HV_ERROR: it is not allowed, and
+ * the exit stands. With the VM locked.
+ */
+hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu);
 
 /*
- * Before KVM_RUN: carries out a pending access that the map now allows. HV_SUCCESS: the vCPU can run.
- * HV_ERROR: it is still not allowed, and the exit stands.
+ * Does with a pending access what the map says: carries it out, or answers it as the mapping's policy has it, or leaves
+ * it to the client; whether it is done, and the vCPU can run. One that is refused is a fault of the VM's.
  */
-hv_return_t vcpu_settle_access(struct vcpu *vcpu);
+bool vcpu_serve_access(struct vcpu *vcpu);
 
-/* The same, with the VM locked. */
-hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu);
+/* Takes the last exit, a fetch that was refused, as a fault of the VM's. */
+void vcpu_take_fetch_fault(struct vcpu *vcpu);
 
 /*
  * Lets KVM finish the instruction of the last exit without entering the guest, so that the registers are complete.

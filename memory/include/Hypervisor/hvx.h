@@ -1,7 +1,7 @@
 /*
- * What this library has beyond Apple's API: names for ranges, queries, the host's view of guest memory, the
- * description of an exit, and the way to KVM for what the API does not cover.
- * The rules of <Hypervisor/hv.h> (units, order of checks, threads) hold here too.
+ * What this library has beyond Apple's API: names and policies for ranges, queries, the host's view of guest memory,
+ * the description of an exit, and the way to KVM for what the API does not cover. The rules of <Hypervisor/hv.h>
+ * (units, order of checks, threads) hold here too.
  */
 #ifndef HYPERVISOR_HVX_H
 #define HYPERVISOR_HVX_H
@@ -17,18 +17,42 @@ extern "C" {
 
 /* ---- Memory ---------------------------------------------------------------------------------------------- */
 
-/* One range of a space: contiguous in the guest and in the host, with the same flags and name throughout. */
+/* What becomes of an access that a mapping's flags forbid; counted it is in any case (see hvx_space_info_t). */
+typedef enum {
+    /* A vCPU's is an exit, and the fault is recorded (see hvx_vm_faults()). What a new mapping has. */
+    HVX_POLICY_CLIENT = 0,
+    /* The same; the exit says that the client is to end the machine. */
+    HVX_POLICY_STOP,
+    /* hv_vcpu_run() answers it as an open bus does, and goes on: a store is dropped, a load gives all ones. Recorded.
+     */
+    HVX_POLICY_LOG,
+    /* As HVX_POLICY_LOG, and not recorded. */
+    HVX_POLICY_COUNT,
+} hvx_policy_t;
+
+/* One range of a space: contiguous in the guest and in the host, with the same flags, policy and name throughout. */
 typedef struct {
     hv_gpaddr_t gpa;
     uint64_t size;
     hv_uvaddr_t uva;
     hv_memory_flags_t flags;
+    hvx_policy_t policy;
     char name[HVX_NAME_SIZE];
 } hvx_range_t;
 
 /* As hv_vm_map_space(), with a name that faults, maps and errors use. NULL is the empty name. */
 HV_API hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, hv_gpaddr_t gpa, size_t size,
                                           hv_memory_flags_t flags, const char *name);
+
+/*
+ * Sets the policy of a range that is wholly mapped, over as many mappings as it spans; it is the mapping's, as its name
+ * is: hv_vm_protect() leaves it, hv_vm_unmap() ends it. It costs no KVM slot, holds no vCPU, and counts from the next
+ * fault on, an access that is still pending included.
+ * A fetch cannot be answered: it is an exit whatever the policy. Nor is a device's access ever answered: it gets
+ * HV_DENIED. What an access is, KVM says: at most 8 bytes in one page; a longer one, or one over a page's end, is two.
+ * HV_ERROR: part of the range is not mapped. HV_NO_RESOURCES: no memory.
+ */
+HV_API hv_return_t hvx_vm_set_policy(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, hvx_policy_t policy);
 
 /* Pages of memory that hvx_vm_allocate_backed() gives. */
 typedef enum {
@@ -69,6 +93,8 @@ typedef struct {
     size_t slot_count;
     bool is_strict;
     unsigned vcpu_count;
+    /* Faults (see hvx_fault_t) of vCPUs and devices since the space was made, whatever their policy. */
+    uint64_t fault_count;
 } hvx_space_info_t;
 
 HV_API hv_return_t hvx_vm_space_info(hv_vm_space_t asid, hvx_space_info_t *info);
@@ -114,7 +140,7 @@ HV_API hv_return_t hvx_vm_dirty_fetch(hv_vm_space_t asid, hv_gpaddr_t gpa, size_
 
 /* An access that the flags of a mapping forbid, or a fetch or a device's access where nothing is mapped. */
 typedef struct {
-    /* From 0 on, over the VM's life. */
+    /* From 0 on, over the VM's life, of those that are recorded. */
     uint64_t number;
     hv_vm_space_t space;
     hv_gpaddr_t gpa;
@@ -125,7 +151,8 @@ typedef struct {
     uint64_t length;
     /* What a vCPU's write wanted to store. */
     uint8_t data[8];
-    /* The mapping's name. */
+    /* The mapping's policy and name; HVX_POLICY_CLIENT and none where nothing is mapped. */
+    hvx_policy_t policy;
     char mapping[HVX_NAME_SIZE];
     /* Who it was: a vCPU, whose RIP is where KVM left it, or a device. */
     hv_vcpuid_t vcpu;
@@ -134,10 +161,19 @@ typedef struct {
 } hvx_fault_t;
 
 /*
- * Gives the last faults of all spaces, the oldest first: *count is the room at faults, and afterwards how many there
- * are, 64 at most; *total is how many there ever were.
+ * Gives the last recorded faults of all spaces, the oldest first: *count is the room at faults, and afterwards how many
+ * there are, 64 at most; *total is how many were ever recorded.
  */
 HV_API hv_return_t hvx_vm_faults(hvx_fault_t *faults, size_t *count, uint64_t *total);
+
+/*
+ * Has a function called for each fault when it has been recorded; NULL: none any more. It is called on the thread that
+ * caused the fault, in hv_vcpu_run() or in a device's call, with no lock of the library's held, and by several threads
+ * at once. They wait for it, so it is to be quick. fault is valid until it returns. Of this library it may call what
+ * only looks (hvx_vm_faults(), hvx_vm_query_space(), hvx_vm_space_info(), hvx_vm_read_space()) and hv_vcpu_interrupt().
+ * HV_BUSY: there are vCPUs or DMA handles, whose faults could be under way. Ends with the VM.
+ */
+HV_API hv_return_t hvx_vm_set_fault_listener(void (*listener)(void *context, const hvx_fault_t *fault), void *context);
 
 /* ---- vCPUs ----------------------------------------------------------------------------------------------- */
 
@@ -168,8 +204,9 @@ typedef struct {
     hv_gpaddr_t gpa;
     /* One of HV_MEMORY_READ, HV_MEMORY_WRITE, HV_MEMORY_EXEC. */
     hv_memory_flags_t access;
-    /* What the mapping at gpa allows; 0 where there is none. */
+    /* What the mapping at gpa allows, and its policy; 0 and HVX_POLICY_CLIENT where there is none. */
     hv_memory_flags_t allowed;
+    hvx_policy_t policy;
     /* Bytes, 1 to 8. */
     uint32_t length;
     /* What a write wants to store, in the guest's byte order. */

@@ -7,7 +7,8 @@
  * them. Errors:
  *   HV_BAD_ARGUMENT  a NULL pointer, or a range that wraps or reaches past 2^48
  *   HV_DENIED        part of the range is not mapped, or its flags forbid the access: nothing has been read or written,
- *                    and the fault is recorded (see hvx_vm_faults())
+ *                    and the fault is counted, and recorded if the mapping's policy is not HVX_POLICY_COUNT
+ *                    (see hvx_vm_faults())
  *   HV_NO_RESOURCES  more segments than the caller has room for; nothing is pinned
  */
 #ifndef HYPERVISOR_HVX_DMA_H
@@ -23,7 +24,8 @@ extern "C" {
 typedef struct hvx_dma hvx_dma_t;
 
 /*
- * Opens a handle; device names it in faults, and is copied. HV_NO_DEVICE: there is no VM. HV_BAD_ARGUMENT: no such
+ * Opens a handle; device names it in faults, and is copied. A device with several queues opens one for each and has the
+ * name say which, as in "disk0 queue 2", so that a fault does. HV_NO_DEVICE: there is no VM. HV_BAD_ARGUMENT: no such
  * space. To be closed before hv_vm_destroy(), which gives HV_BUSY otherwise.
  */
 HV_API hv_return_t hvx_dma_open(hv_vm_space_t asid, const char *device, hvx_dma_t **dma);
