@@ -75,6 +75,10 @@ enum boot_mode {
     BOOT_LINUX_32,
     /* Protected mode, flat, no paging, EBX = hvm_start_info: Xen's "x86/HVM direct boot ABI". */
     BOOT_PVH,
+    /* Every processor at once, without memory of the loader's but page tables: see flat_image.h. */
+    BOOT_FLAT_REAL,
+    BOOT_FLAT_PROTECTED,
+    BOOT_FLAT_LONG,
 };
 
 struct boot_entry {
@@ -83,7 +87,7 @@ struct boot_entry {
     uint64_t rsp;
     /* The guest-physical address that goes into RSI (Linux) or RBX (PVH). */
     uint64_t argument;
-    /* The flat GDT that the loader has written, and the page tables' root (BOOT_LINUX_64 only). */
+    /* The flat GDT that the loader has written, and the page tables' root (BOOT_LINUX_64, BOOT_FLAT_LONG). */
     uint64_t gdt_gpa;
     uint16_t gdt_limit;
     uint64_t cr3;

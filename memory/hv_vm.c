@@ -128,11 +128,28 @@ hv_return_t hv_capability(hv_capability_t capability, uint64_t *value)
         *value = VM_SPACE_MAX;
         return HV_SUCCESS;
     }
+    hvx_host_limits_t limits;
+    hv_return_t result = hvx_host_limits(&limits);
+    if (result == HV_SUCCESS)
+        *value = limits.vcpus;
+    return result;
+}
+
+hv_return_t hvx_host_limits(hvx_host_limits_t *limits)
+{
     struct kvm_system kvm;
+
+    if (limits == NULL)
+        return HV_BAD_ARGUMENT;
     hv_return_t result = kvm_system_open(&kvm);
     if (result != HV_SUCCESS)
         return result;
-    *value = kvm.vcpu_limit < VM_VCPU_MAX ? kvm.vcpu_limit : VM_VCPU_MAX;
+    *limits = (hvx_host_limits_t){
+        .spaces = VM_SPACE_MAX,
+        .vcpus = kvm.vcpu_limit < VM_VCPU_MAX ? kvm.vcpu_limit : VM_VCPU_MAX,
+        .slots = kvm.slot_limit,
+        .address_bits = (unsigned)__builtin_ctzll(kvm.address_limit),
+    };
     kvm_system_close(&kvm);
     return HV_SUCCESS;
 }

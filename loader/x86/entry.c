@@ -12,6 +12,8 @@
 
 /* Page table entries: Intel SDM, volume 3, 4.5 "4-Level Paging". */
 #define PAGE_PRESENT_WRITE 0x3u
+#define PAGE_ACCESSED 0x20u
+#define PAGE_DIRTY 0x40u
 #define PAGE_LARGE 0x80u
 #define TABLE_ENTRIES 512u
 #define TABLE_SIZE 4096u
@@ -39,6 +41,15 @@ static void fill_table(uint64_t *table, uint64_t first_gpa, uint64_t step, uint6
         table[i] = htole64((first_gpa + i * step) | flags);
 }
 
+/* A directory of four entries, and four tables of 2 MiB pages behind it. */
+static void fill_small_tables(uint64_t *directory, uint64_t directory_gpa, uint64_t flags)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        directory[i] = htole64((directory_gpa + (i + 1) * TABLE_SIZE) | flags);
+        fill_table(directory + (i + 1) * TABLE_ENTRIES, GIB(i), MIB(2), flags | PAGE_LARGE);
+    }
+}
+
 /* A root and one directory of 1 GiB pages; or a root, a directory of four entries, and four tables of 2 MiB pages. */
 static int write_page_tables(const struct platform *platform, const struct guest_memory *memory,
                              struct boot_entry *entry, struct error *error)
@@ -52,15 +63,27 @@ static int write_page_tables(const struct platform *platform, const struct guest
     uint64_t *root = address;
     uint64_t *directory = root + TABLE_ENTRIES;
     root[0] = htole64(directory_gpa | PAGE_PRESENT_WRITE);
-    if (platform->has_1gib_pages) {
+    if (platform->has_1gib_pages)
         fill_table(directory, 0, GIB(1), PAGE_PRESENT_WRITE | PAGE_LARGE);
-    } else {
-        for (unsigned i = 0; i < 4; i++) {
-            directory[i] = htole64((directory_gpa + (i + 1) * TABLE_SIZE) | PAGE_PRESENT_WRITE);
-            fill_table(directory + (i + 1) * TABLE_ENTRIES, GIB(i), MIB(2), PAGE_PRESENT_WRITE | PAGE_LARGE);
-        }
-    }
+    else
+        fill_small_tables(directory, directory_gpa, PAGE_PRESENT_WRITE);
     entry->cr3 = LAYOUT_PAGE_TABLES_GPA;
+    return 0;
+}
+
+int entry_write_flat_page_tables(const struct guest_memory *memory, struct boot_entry *entry, struct error *error)
+{
+    /* The guest may not write there, so the processor is to find nothing to set. */
+    const uint64_t flags = PAGE_PRESENT_WRITE | PAGE_ACCESSED | PAGE_DIRTY;
+    const uint64_t directory_gpa = LAYOUT_FLAT_PAGE_TABLES_GPA + TABLE_SIZE;
+    void *address;
+
+    if (guest_memory_find(memory, LAYOUT_FLAT_PAGE_TABLES_GPA, LAYOUT_FLAT_PAGE_TABLES_SIZE, &address, error))
+        return -1;
+    uint64_t *root = address;
+    root[0] = htole64(directory_gpa | flags);
+    fill_small_tables(root + TABLE_ENTRIES, directory_gpa, flags);
+    entry->cr3 = LAYOUT_FLAT_PAGE_TABLES_GPA;
     return 0;
 }
 

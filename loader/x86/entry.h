@@ -10,4 +10,7 @@
 int entry_write(const struct platform *platform, const struct guest_memory *memory, struct boot_entry *entry,
                 struct error *error);
 
+/* Writes page tables at LAYOUT_FLAT_PAGE_TABLES_GPA that map 4 GiB to themselves, and fills in cr3. */
+int entry_write_flat_page_tables(const struct guest_memory *memory, struct boot_entry *entry, struct error *error);
+
 #endif

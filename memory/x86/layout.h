@@ -48,6 +48,9 @@
 #define LAYOUT_PCI_MMCONFIG_SIZE 0x10000000u
 #define LAYOUT_IOAPIC_GPA 0xfec00000u
 #define LAYOUT_LAPIC_GPA 0xfee00000u
+/* Page tables of a flat binary in long mode: a root, a directory, and four tables of 2 MiB pages. */
+#define LAYOUT_FLAT_PAGE_TABLES_GPA 0xfeff0000u
+#define LAYOUT_FLAT_PAGE_TABLES_SIZE 0x6000u
 /* What KVM keeps: a page for an identity map, then three for a TSS (KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR). */
 #define LAYOUT_KVM_IDENTITY_MAP_GPA 0xfeffc000u
 #define LAYOUT_KVM_TSS_GPA 0xfeffd000u

@@ -334,7 +334,7 @@ START_TEST(check_wants_a_backing_that_makes_sense)
 {
     ck_assert_int_eq(parse("boot.kernel = '/k'\nmemory.backing = 'file'\n"), 0);
     ck_assert_int_eq(config_check(&config, &error), -1);
-    assert_error(ERROR_CONFIG, "vm.toml:2:18: memory.backing: \"file\" needs a file; set memory.path");
+    assert_error(ERROR_CONFIG, "vm.toml:2:18: memory.backing: \"file\" needs a file; set path");
     ck_assert_int_eq(config_set(&config, "--set", "memory.path", "/ram", &error), 0);
     ck_assert_int_eq(config_check(&config, &error), 0);
     ck_assert_int_eq(config_set(&config, "--set", "memory.pages", "2MiB", &error), 0);
@@ -342,13 +342,13 @@ START_TEST(check_wants_a_backing_that_makes_sense)
     ck_assert_int_eq(config_set(&config, "--set", "memory.backing", "memfd", &error), 0);
     ck_assert_int_eq(config_check(&config, &error), -1);
     assert_error(ERROR_CONFIG,
-                 "--set: memory.path: has a use only with memory.backing = \"file\"; take it out, or choose "
+                 "--set: memory.path: has a use only with backing = \"file\"; take it out, or choose "
                  "that");
     ck_assert_int_eq(config_set(&config, "--set", "memory.path", "", &error), 0);
     ck_assert_int_eq(config_check(&config, &error), 0);
     ck_assert_int_eq(config_set(&config, "--set", "memory.size", "129MiB", &error), 0);
     ck_assert_int_eq(config_check(&config, &error), -1);
-    assert_error(ERROR_CONFIG, "--set: memory.size: is not a multiple of memory.pages; change one of them");
+    assert_error(ERROR_CONFIG, "--set: memory.size: is not a multiple of the pages' size; change one of them");
 }
 END_TEST
 
@@ -382,6 +382,87 @@ static void assert_prints_back(void)
     free(first);
     free(second);
 }
+
+static const char tables_text[] = "boot.flat = '/p'\nboot.at = 0x1234\nboot.mode = 'long'\nmemory.node = 1\n"
+                                  "[[memory.range]]\nname = 'mailbox'\nat = 0xd0000000\nsize = '64KiB'\n"
+                                  "flags = 'wr'\nfault = 'log'\nbacking = 'memfd'\npages = 'small'\n"
+                                  "populate = 'prefault'\nnode = 0\n"
+                                  "[[space]]\nname = 'monitor'\nstrict = true\n"
+                                  "[[space.range]]\nname = 'a'\nat = '1MiB'\nsize = '4KiB'\nflags = ''\n"
+                                  "[[space.range]]\nname = 'b'\nat = '0x200000'\nsize = '8KiB'\n"
+                                  "of = 'default'\nfrom = 4096\n"
+                                  "[[space]]\nname = 'other'\n"
+                                  "[[vcpu]]\n[[vcpu]]\nspace = 'monitor'\n";
+
+START_TEST(tables_of_a_file_are_read)
+{
+    ck_assert_int_eq(parse(tables_text), 0);
+    ck_assert_int_eq(config_check(&config, &error), 0);
+    ck_assert_str_eq(config.boot.flat, "/p");
+    ck_assert_uint_eq(config.boot.at, 0x1234);
+    ck_assert_int_eq(config.boot.mode, CONFIG_MODE_LONG);
+    ck_assert_uint_eq(config.memory.host.node, 1);
+
+    const struct config_lists *lists = &config.lists;
+    ck_assert_uint_eq(lists->ranges.count, 1);
+    const struct config_range *mailbox = &lists->ranges.items[0];
+    ck_assert_str_eq(mailbox->name, "mailbox");
+    ck_assert_uint_eq(mailbox->at, 0xd0000000);
+    ck_assert_uint_eq(mailbox->size, 64 << 10);
+    ck_assert_uint_eq(mailbox->flags, CONFIG_FLAG_READ | CONFIG_FLAG_WRITE);
+    ck_assert_int_eq(mailbox->fault, CONFIG_FAULT_LOG);
+    ck_assert_str_eq(mailbox->of, "");
+    ck_assert_int_eq(mailbox->host.backing, CONFIG_BACKING_MEMFD);
+    ck_assert_int_eq(mailbox->host.pages, CONFIG_PAGES_SMALL);
+    ck_assert_int_eq(mailbox->host.populate, CONFIG_POPULATE_PREFAULT);
+    ck_assert_uint_eq(mailbox->host.node, 0);
+    ck_assert_uint_eq(mailbox->position.line, 5);
+    ck_assert_uint_eq(mailbox->positions[CONFIG_RANGE_AT].line, 7);
+    ck_assert_uint_eq(mailbox->positions[CONFIG_RANGE_FROM].line, 0);
+
+    ck_assert_uint_eq(lists->space_count, 2);
+    ck_assert(lists->spaces[0].strict && !lists->spaces[1].strict);
+    ck_assert_uint_eq(lists->spaces[0].ranges.count, 2);
+    ck_assert_uint_eq(lists->spaces[1].ranges.count, 0);
+    const struct config_range *none = &lists->spaces[0].ranges.items[0];
+    ck_assert_uint_eq(none->at, 1 << 20);
+    ck_assert_uint_eq(none->flags, 0);
+    ck_assert_int_eq(none->fault, CONFIG_FAULT_STOP);
+    ck_assert_uint_eq(none->host.node, CONFIG_NOT_GIVEN);
+    const struct config_range *alias = &lists->spaces[0].ranges.items[1];
+    ck_assert_uint_eq(alias->at, 0x200000);
+    ck_assert_uint_eq(alias->flags, CONFIG_FLAG_READ | CONFIG_FLAG_WRITE | CONFIG_FLAG_EXEC);
+    ck_assert_str_eq(alias->of, "default");
+    ck_assert_uint_eq(alias->from, 4096);
+
+    ck_assert_uint_eq(lists->vcpu_count, 2);
+    ck_assert_str_eq(lists->vcpus[0].space, "default");
+    ck_assert_str_eq(lists->vcpus[1].space, "monitor");
+    ck_assert_uint_eq(config.cpu.count, 2);
+}
+END_TEST
+
+START_TEST(bad_table_changes_nothing_and_another_file_replaces_them)
+{
+    ck_assert_int_eq(parse(tables_text), 0);
+    ck_assert_int_lt(parse("[[space]]\nname = 'x'\n[[space.range]]\nname = 'y'\n"), 0);
+    ck_assert_uint_eq(config.lists.space_count, 2);
+    ck_assert_int_eq(parse("[[space]]\nname = 'x'\n"), 0);
+    ck_assert_uint_eq(config.lists.space_count, 1);
+    ck_assert_uint_eq(config.lists.vcpu_count, 0);
+}
+END_TEST
+
+START_TEST(printed_tables_read_back_the_same)
+{
+    ck_assert_int_eq(parse(tables_text), 0);
+    assert_prints_back();
+    char *text = printed(&config);
+    ck_assert_ptr_nonnull(strstr(text, "[[space.range]]\nname = \"b\"\nat = \"0x200000\"\n"));
+    ck_assert_ptr_nonnull(strstr(text, "of = \"default\"\nfrom = \"0x1000\"\n"));
+    free(text);
+}
+END_TEST
 
 START_TEST(printed_configuration_reads_back_the_same)
 {
@@ -597,6 +678,9 @@ static Suite *suite(void)
     tcase_add_test(memory, check_wants_a_kernel);
     tcase_add_test(memory, check_wants_a_backing_that_makes_sense);
     tcase_add_test(memory, check_lets_only_a_pty_choose_about_its_path);
+    tcase_add_test(memory, tables_of_a_file_are_read);
+    tcase_add_test(memory, bad_table_changes_nothing_and_another_file_replaces_them);
+    tcase_add_test(memory, printed_tables_read_back_the_same);
     tcase_add_test(memory, printed_configuration_reads_back_the_same);
     tcase_add_test(memory, list_of_keys_fits_the_terminal_and_names_them_all);
     tcase_add_test(memory, parents_of_the_root_are_the_root);

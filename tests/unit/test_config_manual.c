@@ -44,13 +44,13 @@ static char *cut(const char *text, const char *opening, const char *const *closi
 }
 
 /* The entry of a key in quire.toml(5). */
-static char *cut_entry(const char *page, const struct schema_key *key)
+static char *cut_entry(const char *page, const char *heading, const struct schema_key *key)
 {
     static const char *const section_ends[] = {"\n.Ss ", "\n.Sh ", NULL};
     static const char *const entry_ends[] = {"\n.It Ic ", NULL};
-    char opening[64];
+    char opening[80];
 
-    (void)snprintf(opening, sizeof(opening), "\n.Ss The [%s] section\n", key->section);
+    (void)snprintf(opening, sizeof(opening), "\n.Ss The %s\n", heading);
     char *section = cut(page, opening, section_ends);
     if (section == NULL)
         ck_abort_msg("[%s] has no section", key->section);
@@ -72,7 +72,11 @@ static void assert_default(const struct schema_key *key, const char *entry)
 {
     char text[64];
 
-    if (key->type == SCHEMA_PATH) {
+    if (key->is_required) {
+        assert_holds(key, entry, "There must be one.");
+        return;
+    }
+    if (key->default_text[0] == '\0' && key->type != SCHEMA_NAMES) {
         assert_holds(key, entry, "There is no default.");
         return;
     }
@@ -89,6 +93,7 @@ static void assert_range(const struct schema_key *key, const char *entry)
 
     switch (key->type) {
     case SCHEMA_INTEGER:
+    case SCHEMA_OPTIONAL:
         (void)snprintf(text, sizeof(text), "%" PRIu64 " to %" PRIu64, key->minimum, key->maximum);
         assert_holds(key, entry, text);
         break;
@@ -101,6 +106,9 @@ static void assert_range(const struct schema_key *key, const char *entry)
         (void)snprintf(text, sizeof(text), "%" PRIu64 " bytes", key->maximum);
         assert_holds(key, entry, text);
         break;
+    case SCHEMA_BOOLEAN:
+        assert_holds(key, entry, "Cm true | false");
+        break;
     case SCHEMA_CHOICE:
         for (size_t i = 0; key->choices[i] != NULL; i++) {
             (void)snprintf(text, sizeof(text), ".It Cm %s\n", key->choices[i]);
@@ -110,21 +118,37 @@ static void assert_range(const struct schema_key *key, const char *entry)
             }
         }
         break;
+    case SCHEMA_NAME:
     case SCHEMA_PATH:
     case SCHEMA_NAMES:
+    case SCHEMA_ADDRESS:
+    case SCHEMA_FLAGS:
         break;
     }
+}
+
+static void assert_entry(const char *page, const char *heading, const struct schema_key *key)
+{
+    char *entry = cut_entry(page, heading, key);
+
+    assert_default(key, entry);
+    assert_range(key, entry);
+    free(entry);
 }
 
 START_TEST(every_key_has_an_entry_with_its_default_and_range)
 {
     char *page = read_page(SOURCE_FOLDER "/docs/man/quire.toml.5");
+    char heading[64];
 
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
-        char *entry = cut_entry(page, &config_schema[i]);
-        assert_default(&config_schema[i], entry);
-        assert_range(&config_schema[i], entry);
-        free(entry);
+        (void)snprintf(heading, sizeof(heading), "[%s] section", config_schema[i].section);
+        assert_entry(page, heading, &config_schema[i]);
+    }
+    for (const struct schema_table *const *table = config_tables; *table != NULL; table++) {
+        (void)snprintf(heading, sizeof(heading), "%s tables", (*table)->title);
+        for (size_t i = 0; i < (*table)->count; i++)
+            assert_entry(page, heading, &(*table)->keys[i]);
     }
     free(page);
 }
@@ -134,10 +158,13 @@ START_TEST(no_entry_is_of_a_key_that_does_not_exist)
 {
     char *page = read_page(SOURCE_FOLDER "/docs/man/quire.toml.5");
     size_t entries = 0;
+    size_t keys = CONFIG_KEY_COUNT;
 
     for (const char *at = strstr(page, "\n.It Ic "); at != NULL; at = strstr(at + 1, "\n.It Ic "))
         entries++;
-    ck_assert_uint_eq(entries, CONFIG_KEY_COUNT);
+    for (const struct schema_table *const *table = config_tables; *table != NULL; table++)
+        keys += (*table)->count;
+    ck_assert_uint_eq(entries, keys);
     free(page);
 }
 END_TEST

@@ -2,8 +2,14 @@
  * quire: from the command line to an exit status.
  */
 #include "vmm/cli/options.h"
+#include "vmm/machine/dry_run.h"
 #include "vmm/machine/machine.h"
+#include "vmm/maps/maps.h"
 
+#include <Hypervisor/hvx.h>
+
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,17 +52,104 @@ static int run(const struct config *config)
     return machine_outcome_status(&outcome);
 }
 
+/* What was written to out has arrived. name: what messages call it. */
+static int finish(FILE *out, const char *name)
+{
+    if (fflush(out) == 0 && !ferror(out))
+        return EXIT_STATUS_ORDERLY;
+    fprintf(stderr, "quire: %s cannot be written: %s\n", name, strerror(errno));
+    return EXIT_STATUS_HOST_FAILED;
+}
+
 static int dry_run(const struct config *config)
 {
     struct error error;
 
-    if (machine_print_plan(config, stdout, &error) < 0)
+    if (dry_run_print(config, stdout, &error) < 0)
         return report(&error);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "quire: standard output cannot be written\n");
-        return EXIT_STATUS_HOST_FAILED;
+    return finish(stdout, "standard output");
+}
+
+/* Whether a host can do it is told where there is one to ask. */
+static int check(const struct config *config)
+{
+    hvx_host_limits_t limits;
+    struct memory_plan plan;
+    struct error error;
+    int result;
+
+    if (memory_plan_create(config, &plan, &error) < 0)
+        return report(&error);
+    const bool has_host = hvx_host_limits(&limits) == HV_SUCCESS;
+    result = has_host ? memory_plan_check_host(&plan, &limits, &error) : 0;
+    memory_plan_free(&plan);
+    if (result < 0)
+        return report(&error);
+    printf("%s: good%s\n", config->file, has_host ? "" : ", as far as can be told without KVM");
+    return finish(stdout, "standard output");
+}
+
+static void print_line(void *context, const char *text)
+{
+    fprintf(context, "%s\n", text);
+}
+
+static int write_picture(const struct memory_plan *plan, const char *path)
+{
+    if (strcmp(path, "-") == 0) {
+        maps_write_svg(plan, stdout);
+        return finish(stdout, "standard output");
     }
-    return EXIT_STATUS_ORDERLY;
+    FILE *out = fopen(path, "we");
+    if (out == NULL) {
+        fprintf(stderr, "quire: %s: %s\n", path, strerror(errno));
+        return EXIT_STATUS_USAGE;
+    }
+    maps_write_svg(plan, out);
+    int status = finish(out, path);
+    if (fclose(out) != 0 && status == EXIT_STATUS_ORDERLY)
+        status = EXIT_STATUS_HOST_FAILED;
+    return status;
+}
+
+static int show_changes(const struct memory_plan *plan, const struct config *other)
+{
+    struct memory_plan changed;
+    struct error error;
+
+    if (memory_plan_create(other, &changed, &error) < 0)
+        return report(&error);
+    if (maps_write_changes(plan, &changed, stdout) == 0)
+        printf("no change\n");
+    memory_plan_free(&changed);
+    return finish(stdout, "standard output");
+}
+
+static int show_maps(const struct options *options, const struct memory_plan *plan)
+{
+    struct error error;
+
+    if (options->has_other)
+        return show_changes(plan, &options->other);
+    if (options->svg_path != NULL)
+        return write_picture(plan, options->svg_path);
+    if (options->json && maps_write_json(plan, stdout, &error) < 0)
+        return report(&error);
+    if (!options->json)
+        maps_write_text(plan, NULL, print_line, stdout);
+    return finish(stdout, "standard output");
+}
+
+static int maps(const struct options *options)
+{
+    struct memory_plan plan;
+    struct error error;
+
+    if (memory_plan_create(&options->config, &plan, &error) < 0)
+        return report(&error);
+    const int status = show_maps(options, &plan);
+    memory_plan_free(&plan);
+    return status;
 }
 
 int main(int argc, char *argv[])
@@ -71,7 +164,10 @@ int main(int argc, char *argv[])
     case OPTIONS_DONE:
         break;
     case OPTIONS_CHECK:
-        printf("%s: good\n", options.config.file);
+        status = check(&options.config);
+        break;
+    case OPTIONS_MAPS:
+        status = maps(&options);
         break;
     case OPTIONS_RUN:
         status = options.dry_run ? dry_run(&options.config) : run(&options.config);

@@ -12,7 +12,8 @@ static const char help_text[] =
     "  quire run FILE.toml        run the machine that the file describes\n"
     "  quire run --kernel bzImage run a kernel without a file\n"
     "  quire check FILE.toml      say whether the file is right\n"
-    "  quire help [COMMAND]       more about run or check; 'quire help keys': what a file may hold\n"
+    "  quire maps FILE.toml       show what lies where in the guest's memory\n"
+    "  quire help [COMMAND]       more about a command; 'quire help keys': what a file may hold\n"
     "  quire --version            the version\n"
     "\n"
     "While a machine has the terminal, Ctrl-A x leaves it and Ctrl-A ? lists the other keys.\n"
@@ -49,21 +50,40 @@ static const char check_help_text[] =
     "quire check FILE.toml: say whether the file is right, without running it\n"
     "\n"
     "The first mistake is printed as FILE:LINE:COLUMN, with its remedy. The files that it names are not opened.\n"
+    "Where there is a KVM, it is asked whether it can do that much; no machine is made.\n"
     "\n"
     "Example:\n"
     "  quire check vm.toml && quire run vm.toml\n"
     "\n"
     "Exit status: 0 the file is right, 2 it is not.\n";
 
+static const char maps_help_text[] =
+    "quire maps FILE.toml [OTHER.toml] [OPTION]: show what lies where in the guest's memory\n"
+    "\n"
+    "Every space of the machine that the file describes, its ranges, what they allow and what is behind them.\n"
+    "With a second file, what changes from the first to that one. A machine that runs shows its maps on SIGUSR1 or\n"
+    "Ctrl-A m.\n"
+    "\n"
+    "  -j, --json                    as JSON, for programs\n"
+    "      --svg PATH                as a picture, to a file; - is standard output\n"
+    "  -h, --help                    this text\n"
+    "\n"
+    "Examples:\n"
+    "  quire maps vm.toml\n"
+    "  quire maps vm.toml --svg vm.svg\n"
+    "  quire maps old.toml new.toml\n"
+    "\n"
+    "Exit status: 0, or 2 for a file that is wrong.\n";
+
 static const char keys_help_text[] =
     "The keys of a machine's file, and of 'quire run --set SECTION.KEY=VALUE'. Explained in quire.toml(5).\n"
     "Sizes are strings with KiB, MiB, GiB or TiB. In --set, the names of a list are separated by commas.\n"
     "\n";
 
-static const char *const commands[] = {"run", "check", "help", NULL};
+static const char *const commands[] = {"run", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
-enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL };
+enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG };
 
 static const struct option run_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -80,6 +100,13 @@ static const struct option run_options[] = {
 };
 
 static const struct option check_options[] = {
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static const struct option maps_options[] = {
+    {"json", no_argument, NULL, 'j'},
+    {"svg", required_argument, NULL, OPTION_SVG},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -114,8 +141,13 @@ struct command_line {
     const struct option *options;
     const char *letters;
     const char *file;
+    /* A second one, where the command takes it. */
+    bool takes_other;
+    const char *other;
     bool help;
     bool dry_run;
+    bool json;
+    const char *svg_path;
     /* in the order given, with room for one per argument; owned */
     struct override *overrides;
     size_t override_count;
@@ -200,6 +232,12 @@ static int take_option(struct command_line *line, int value, char *argv[], struc
     case 'n':
         line->dry_run = true;
         return 0;
+    case 'j':
+        line->json = true;
+        return 0;
+    case OPTION_SVG:
+        line->svg_path = optarg;
+        return 0;
     default:
         line->overrides[line->override_count++] = (struct override){kind, optarg};
         return 0;
@@ -219,9 +257,11 @@ static int read_command_line(struct command_line *line, int argc, char *argv[], 
         if (take_option(line, value, argv, error) < 0)
             return -1;
     }
-    if (argc - optind > 1)
-        return fail_second_file(line, argv[optind + 1], error);
+    const int most = line->takes_other ? 2 : 1;
+    if (argc - optind > most)
+        return fail_second_file(line, argv[optind + most], error);
     line->file = argv[optind];
+    line->other = argc - optind == 2 ? argv[optind + 1] : NULL;
     return 0;
 }
 
@@ -261,7 +301,7 @@ static int build_config(const struct command_line *line, struct config *config, 
         if (apply_override(config, &line->overrides[i], error) < 0)
             goto fail;
     }
-    if (line->file == NULL && config->boot.kernel == NULL) {
+    if (line->file == NULL && config->boot.kernel == NULL && config->boot.flat == NULL) {
         error_set(error, ERROR_CONFIG,
                   "nothing to run; give a configuration or a kernel, as in 'quire run vm.toml' or 'quire run --kernel "
                   "bzImage'");
@@ -315,6 +355,39 @@ static int parse_check(int argc, char *argv[], FILE *out, struct options *option
     return result;
 }
 
+static int read_maps(const struct command_line *line, struct options *options, struct error *error)
+{
+    struct command_line other = {.command = line->command, .file = line->other};
+
+    if (line->file == NULL)
+        return error_set(error, ERROR_CONFIG, "maps: no file; name one, as in 'quire maps vm.toml'");
+    if (line->json && line->svg_path != NULL)
+        return error_set(error, ERROR_CONFIG, "maps: --json and --svg at once; ask for one of them");
+    if (line->other != NULL && (line->json || line->svg_path != NULL))
+        return error_set(error, ERROR_CONFIG, "maps: changes are shown as text only; leave out --json and --svg");
+    options->command = OPTIONS_MAPS;
+    options->json = line->json;
+    options->svg_path = line->svg_path;
+    if (build_config(line, &options->config, error) < 0)
+        return -1;
+    options->has_other = line->other != NULL;
+    if (!options->has_other || build_config(&other, &options->other, error) == 0)
+        return 0;
+    config_free(&options->config);
+    return -1;
+}
+
+static int parse_maps(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    struct command_line line = {.command = "maps", .options = maps_options, .letters = ":jh", .takes_other = true};
+
+    int result = read_command_line(&line, argc, argv, error);
+    if (result == 0)
+        result = line.help ? say(maps_help_text, out, options) : read_maps(&line, options, error);
+    free(line.overrides);
+    return result;
+}
+
 static int fail_unknown_command(const char *word, struct error *error)
 {
     char shown[CONFIG_TEXT_SIZE];
@@ -337,6 +410,8 @@ static int help(const char *topic, FILE *out, struct options *options, struct er
         return say(run_help_text, out, options);
     if (strcmp(topic, "check") == 0)
         return say(check_help_text, out, options);
+    if (strcmp(topic, "maps") == 0)
+        return say(maps_help_text, out, options);
     if (strcmp(topic, "keys") == 0) {
         (void)say(keys_help_text, out, options);
         config_print_keys(out);
@@ -356,6 +431,8 @@ int options_parse(int argc, char *argv[], FILE *out, struct options *options, st
         return parse_run(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "check") == 0)
         return parse_check(argc - 1, argv + 1, out, options, error);
+    if (strcmp(command, "maps") == 0)
+        return parse_maps(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
         return help(argv[2], out, options, error);
     if (strcmp(command, "--version") == 0 || strcmp(command, "-V") == 0)
@@ -366,5 +443,6 @@ int options_parse(int argc, char *argv[], FILE *out, struct options *options, st
 void options_free(struct options *options)
 {
     config_free(&options->config);
+    config_free(&options->other);
     *options = (struct options){0};
 }

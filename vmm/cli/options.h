@@ -15,14 +15,21 @@ enum options_command {
     OPTIONS_DONE,
     /* Run the machine in config; or, with dry_run, print it. */
     OPTIONS_RUN,
-    /* config is a file's, and good: say so. */
+    /* config is a file's, and good: see whether a host can do it, and say so. */
     OPTIONS_CHECK,
+    /* Show the maps of config or, where has_other is set, what changes from it to other. */
+    OPTIONS_MAPS,
 };
 
 struct options {
     enum options_command command;
     bool dry_run;
-    /* For RUN and CHECK: the file's, the command line over it, and config_check() passed. */
+    /* For MAPS: as JSON; or as a picture to a file of this name, argv's, NULL for none. */
+    bool json;
+    const char *svg_path;
+    bool has_other;
+    struct config other;
+    /* The file's, the command line over it, and config_check() passed. */
     struct config config;
 };
 

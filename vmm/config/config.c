@@ -2,6 +2,7 @@
 
 #include "vmm/config/place.h"
 #include "vmm/config/schema.h"
+#include "vmm/config/tables.h"
 #include "vmm/config/text.h"
 #include "vmm/config/value.h"
 
@@ -16,13 +17,13 @@ int config_defaults(struct config *config, struct error *error)
 
     *config = (struct config){0};
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
-        enum config_key key = (enum config_key)i;
+        const struct schema_key *schema = &config_schema[i];
         struct config_value value;
-        if (config_value_from_text(key, config_schema[key].default_text, "", &nowhere, &value, error) < 0) {
+        if (config_value_from_text(schema, schema->default_text, "", &nowhere, &value, error) < 0) {
             config_free(config);
             return -1;
         }
-        config_value_store(config, key, &value);
+        config_value_store(config, schema, &value);
     }
     return 0;
 }
@@ -30,9 +31,10 @@ int config_defaults(struct config *config, struct error *error)
 void config_free(struct config *config)
 {
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
-        struct config_value value = config_value_load(config, (enum config_key)i);
+        struct config_value value = config_value_load(config, &config_schema[i]);
         config_value_free(&value);
     }
+    config_lists_free(&config->lists);
     free(config->file);
     *config = (struct config){0};
 }
@@ -58,9 +60,9 @@ int config_set(struct config *config, const char *option, const char *key_name, 
 
     if (key == CONFIG_KEY_COUNT)
         return config_place_unknown_key(&place, config_text_escape(shown, key_name, strlen(key_name)), error);
-    if (config_value_from_text(key, text, "", &place, &value, error) < 0)
+    if (config_value_from_text(&config_schema[key], text, "", &place, &value, error) < 0)
         return -1;
-    config_value_store(config, key, &value);
+    config_value_store(config, &config_schema[key], &value);
     config->origins[key] = (struct config_origin){.option = option};
     return 0;
 }
@@ -96,7 +98,19 @@ int config_error(const struct config *config, enum config_key key, struct error 
     va_list args;
 
     va_start(args, format);
-    (void)config_place_verror(&place, config_schema_name(key, name), error, format, args);
+    (void)config_place_verror(&place, config_schema_name(&config_schema[key], name), error, format, args);
+    va_end(args);
+    return -1;
+}
+
+int config_error_at(const struct config *config, const struct config_position *position, const char *name,
+                    struct error *error, const char *format, ...)
+{
+    const struct place place = {.file = config->file, .position = *position};
+    va_list args;
+
+    va_start(args, format);
+    (void)config_place_verror(&place, name, error, format, args);
     va_end(args);
     return -1;
 }
@@ -109,62 +123,7 @@ int config_error_hide(const struct config *config, size_t index, struct error *e
 
     place.position = config->cpu.hide.items[index].position;
     va_start(args, format);
-    (void)config_place_verror(&place, config_schema_name(CONFIG_CPU_HIDE, name), error, format, args);
+    (void)config_place_verror(&place, config_schema_name(&config_schema[CONFIG_CPU_HIDE], name), error, format, args);
     va_end(args);
     return -1;
-}
-
-static int check_serial(const struct config *config, struct error *error)
-{
-    switch (config->serial.backend) {
-    case CONFIG_SERIAL_PTY:
-        return 0;
-    case CONFIG_SERIAL_FILE:
-        if (config->serial.path == NULL)
-            return config_error(config, CONFIG_SERIAL_BACKEND, error,
-                                "\"file\" needs a file; set serial.path, or use --serial file:PATH");
-        return 0;
-    case CONFIG_SERIAL_UNIX:
-        if (config->serial.path == NULL)
-            return config_error(config, CONFIG_SERIAL_BACKEND, error,
-                                "\"unix\" needs a socket; set serial.path, or use --serial unix:PATH");
-        return 0;
-    case CONFIG_SERIAL_STDIO:
-    case CONFIG_SERIAL_NONE:
-        break;
-    }
-    if (config->serial.path != NULL)
-        return config_error(config, CONFIG_SERIAL_PATH, error,
-                            "has no use with serial.backend = \"%s\"; take it out, or choose file, unix or pty",
-                            config->serial.backend == CONFIG_SERIAL_NONE ? "none" : "stdio");
-    return 0;
-}
-
-static int check_memory(const struct config *config, struct error *error)
-{
-    const bool needs_path = config->memory.backing == CONFIG_BACKING_FILE;
-    const uint64_t page = config->memory.pages == CONFIG_PAGES_1GIB ? 1ull << 30 : 1ull << 21;
-    const bool is_set_aside = config->memory.pages == CONFIG_PAGES_2MIB || config->memory.pages == CONFIG_PAGES_1GIB;
-
-    if (needs_path && config->memory.path == NULL)
-        return config_error(config, CONFIG_MEMORY_BACKING, error, "\"file\" needs a file; set memory.path");
-    if (!needs_path && config->memory.path != NULL)
-        return config_error(config, CONFIG_MEMORY_PATH, error,
-                            "has a use only with memory.backing = \"file\"; take it out, or choose that");
-    if (is_set_aside && config->memory.backing != CONFIG_BACKING_MEMFD)
-        return config_error(config, CONFIG_MEMORY_PAGES, error,
-                            "pages that were set aside go with memory.backing = \"memfd\"; choose that, or \"thp\"");
-    if (is_set_aside && config->memory.size % page != 0)
-        return config_error(config, CONFIG_MEMORY_SIZE, error, "is not a multiple of memory.pages; change one of them");
-    return 0;
-}
-
-int config_check(const struct config *config, struct error *error)
-{
-    if (check_memory(config, error) < 0)
-        return -1;
-    if (config->boot.kernel == NULL)
-        return config_error(config, CONFIG_BOOT_KERNEL, error,
-                            "there is no kernel; set it to a bzImage or an ELF vmlinux, or use --kernel PATH");
-    return check_serial(config, error);
 }

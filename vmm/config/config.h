@@ -14,6 +14,7 @@
 #include "memory/support/error.h"
 #include "memory/support/log.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,11 +36,15 @@ enum config_key {
     CONFIG_MEMORY_PATH,
     CONFIG_MEMORY_PAGES,
     CONFIG_MEMORY_POPULATE,
+    CONFIG_MEMORY_NODE,
     CONFIG_BOOT_KERNEL,
     CONFIG_BOOT_INITRD,
     CONFIG_BOOT_CMDLINE,
     CONFIG_BOOT_TABLES,
     CONFIG_BOOT_ENTRY,
+    CONFIG_BOOT_FLAT,
+    CONFIG_BOOT_AT,
+    CONFIG_BOOT_MODE,
     CONFIG_SERIAL_BACKEND,
     CONFIG_SERIAL_PATH,
     CONFIG_SANDBOX_SECCOMP,
@@ -50,7 +55,26 @@ enum config_key {
 /* What follows a reset or a panic of the guest. */
 enum config_action { CONFIG_ACTION_EXIT, CONFIG_ACTION_RESTART };
 
-/* What is behind the RAM; FILE: config.memory.path. */
+/* Keys of a [[memory.range]] or [[space.range]], of a [[space]] and of a [[vcpu]]. */
+enum config_range_key {
+    CONFIG_RANGE_NAME,
+    CONFIG_RANGE_AT,
+    CONFIG_RANGE_SIZE,
+    CONFIG_RANGE_FLAGS,
+    CONFIG_RANGE_FAULT,
+    CONFIG_RANGE_OF,
+    CONFIG_RANGE_FROM,
+    CONFIG_RANGE_BACKING,
+    CONFIG_RANGE_PATH,
+    CONFIG_RANGE_PAGES,
+    CONFIG_RANGE_POPULATE,
+    CONFIG_RANGE_NODE,
+    CONFIG_RANGE_KEY_COUNT,
+};
+enum config_space_key { CONFIG_SPACE_NAME, CONFIG_SPACE_STRICT, CONFIG_SPACE_KEY_COUNT };
+enum config_vcpu_key { CONFIG_VCPU_SPACE, CONFIG_VCPU_KEY_COUNT };
+
+/* What is behind memory; FILE: a path goes with it. */
 enum config_backing { CONFIG_BACKING_ANONYMOUS, CONFIG_BACKING_MEMFD, CONFIG_BACKING_FILE };
 
 /* The host's pages for it: huge ones where it has them at hand, small ones, or huge ones that were set aside. */
@@ -62,6 +86,21 @@ enum config_tables { CONFIG_TABLES_ACPI, CONFIG_TABLES_DEVICE_TREE, CONFIG_TABLE
 
 /* How an ELF kernel is entered; AUTO leaves it to the loader. */
 enum config_entry { CONFIG_ENTRY_AUTO, CONFIG_ENTRY_LINUX64, CONFIG_ENTRY_PVH };
+
+/* How a flat binary's first instruction is met. */
+enum config_mode { CONFIG_MODE_REAL, CONFIG_MODE_PROTECTED, CONFIG_MODE_LONG };
+
+/* What follows an access that a range's flags forbid. */
+enum config_fault { CONFIG_FAULT_STOP, CONFIG_FAULT_LOG, CONFIG_FAULT_COUNT };
+
+/* Bits of struct config_range.flags. */
+enum { CONFIG_FLAG_READ = 1, CONFIG_FLAG_WRITE = 2, CONFIG_FLAG_EXEC = 4 };
+
+/* A number that was not given. */
+#define CONFIG_NOT_GIVEN UINT32_MAX
+
+/* The name of the space that every machine has. */
+#define CONFIG_DEFAULT_SPACE "default"
 
 enum config_serial_backend {
     CONFIG_SERIAL_STDIO,
@@ -89,6 +128,65 @@ struct config_names {
     size_t count;
 };
 
+/* Where memory comes from. */
+struct config_host_memory {
+    enum config_backing backing;
+    char *path;
+    enum config_pages pages;
+    enum config_populate populate;
+    /* The host's NUMA node, or CONFIG_NOT_GIVEN. */
+    uint32_t node;
+};
+
+/*
+ * Memory at an address of the user's choice: memory of its own, or, where `of` is not "", what the space of that name
+ * has from `from` on, once more. Addresses and size are in bytes and multiples of 4096.
+ */
+struct config_range {
+    char *name;
+    uint64_t at;
+    uint64_t size;
+    uint32_t flags;
+    enum config_fault fault;
+    char *of;
+    uint64_t from;
+    struct config_host_memory host;
+    /* Of the table, and of the values of the keys that it has; line 0: not given. */
+    struct config_position position;
+    struct config_position positions[CONFIG_RANGE_KEY_COUNT];
+};
+
+struct config_ranges {
+    struct config_range *items;
+    size_t count;
+};
+
+/* A space besides the default one. */
+struct config_space {
+    char *name;
+    bool strict;
+    struct config_ranges ranges;
+    struct config_position position;
+    struct config_position positions[CONFIG_SPACE_KEY_COUNT];
+};
+
+/* In the order of the vCPUs; those that have no entry are in the default space. */
+struct config_vcpu {
+    char *space;
+    struct config_position position;
+    struct config_position positions[CONFIG_VCPU_KEY_COUNT];
+};
+
+/* What a file has any number of. */
+struct config_lists {
+    /* of the default space, besides its RAM */
+    struct config_ranges ranges;
+    struct config_space *spaces;
+    size_t space_count;
+    struct config_vcpu *vcpus;
+    size_t vcpu_count;
+};
+
 /* Where a value comes from: a position in config.file, an option ("--memory"), or the schema (neither). */
 struct config_origin {
     const char *option;
@@ -109,10 +207,7 @@ struct config {
     struct {
         /* in bytes: a multiple of 4096, in the range of memory/x86/layout.h */
         uint64_t size;
-        enum config_backing backing;
-        char *path;
-        enum config_pages pages;
-        enum config_populate populate;
+        struct config_host_memory host;
     } memory;
     struct {
         char *kernel;
@@ -120,6 +215,10 @@ struct config {
         char *cmdline;
         enum config_tables tables;
         enum config_entry entry;
+        /* A program without any format, where it is loaded and entered, and how. */
+        char *flat;
+        uint64_t at;
+        enum config_mode mode;
     } boot;
     struct {
         enum config_serial_backend backend;
@@ -131,6 +230,8 @@ struct config {
     struct {
         enum log_level level;
     } log;
+
+    struct config_lists lists;
 
     /* The file's name as it was given, for messages; NULL: no file. */
     char *file;
@@ -172,7 +273,7 @@ int config_set(struct config *config, const char *option, const char *key, const
 /* As config_set(), with "key=text" in one: --set. */
 int config_assign(struct config *config, const char *option, const char *assignment, struct error *error);
 
-/* What one key alone cannot tell: a kernel is given, and serial.path goes with serial.backend. No I/O. */
+/* What one key alone cannot tell: there is something to boot, names are there once, keys go together. No I/O. */
 int config_check(const struct config *config, struct error *error);
 
 /*
@@ -181,6 +282,11 @@ int config_check(const struct config *config, struct error *error);
  */
 __attribute__((format(printf, 4, 5))) int config_error(const struct config *config, enum config_key key,
                                                        struct error *error, const char *format, ...);
+
+/* The same for a place in the file, and the name of what stands there, "range.at". */
+__attribute__((format(printf, 5, 6))) int config_error_at(const struct config *config,
+                                                          const struct config_position *position, const char *name,
+                                                          struct error *error, const char *format, ...);
 
 /* The same for item index of the list CONFIG_CPU_HIDE, with its own position. */
 __attribute__((format(printf, 4, 5))) int config_error_hide(const struct config *config, size_t index,

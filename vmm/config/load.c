@@ -3,6 +3,7 @@
 #include "vmm/config/path.h"
 #include "vmm/config/place.h"
 #include "vmm/config/schema.h"
+#include "vmm/config/tables.h"
 #include "vmm/config/text.h"
 #include "vmm/config/toml.h"
 #include "vmm/config/value.h"
@@ -24,6 +25,7 @@ struct load {
     bool given[CONFIG_KEY_COUNT];
     struct config_value values[CONFIG_KEY_COUNT];
     struct config_origin origins[CONFIG_KEY_COUNT];
+    struct config_lists lists;
 };
 
 static struct place key_place(const struct load *load, const struct toml_node *node)
@@ -72,11 +74,30 @@ static int read_key(struct load *load, const struct toml_node *section, const st
 
     if (key == CONFIG_KEY_COUNT || strlen(node->key) != node->key_length)
         return fail_unknown_key(load, section, node);
-    if (config_value_from_node(key, node, load->folder, &place, &load->values[key], load->error) < 0)
+    if (config_value_from_node(&config_schema[key], node, load->folder, &place, &load->values[key], load->error) < 0)
         return -1;
     load->given[key] = true;
     load->origins[key].position = (struct config_position){node->line, node->column};
     return 0;
+}
+
+/* Reads a node if it is one of the lists of tables: 1, or -1 with an error; 0: it is none. */
+static int read_list(struct load *load, const struct toml_node *section, const struct toml_node *node)
+{
+    const struct tables_reader reader = {.file = load->name, .folder = load->folder, .error = load->error};
+    char name[CONFIG_TEXT_SIZE];
+    int result;
+
+    shown_name(section, node, name);
+    if (strcmp(name, "memory.range") == 0)
+        result = config_tables_read_ranges(&reader, node, &load->lists.ranges);
+    else if (strcmp(name, "space") == 0)
+        result = config_tables_read_spaces(&reader, node, &load->lists);
+    else if (strcmp(name, "vcpu") == 0)
+        result = config_tables_read_vcpus(&reader, node, &load->lists);
+    else
+        return 0;
+    return result < 0 ? -1 : 1;
 }
 
 static int read_section(struct load *load, const struct toml_node *node)
@@ -85,11 +106,15 @@ static int read_section(struct load *load, const struct toml_node *node)
 
     if (node->kind == TOML_KIND_TABLE && known) {
         for (size_t i = 0; i < node->count; i++) {
-            if (read_key(load, node, &node->children[i]) < 0)
+            const int is_list = read_list(load, node, &node->children[i]);
+            if (is_list < 0 || (is_list == 0 && read_key(load, node, &node->children[i]) < 0))
                 return -1;
         }
         return 0;
     }
+    const int is_list = read_list(load, NULL, node);
+    if (is_list != 0)
+        return is_list < 0 ? -1 : 0;
     if (known) {
         struct place place = key_place(load, node);
         return config_place_error(&place, node->key, load->error,
@@ -181,9 +206,15 @@ static void store(struct load *load, struct config *config, char *file)
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
         if (!load->given[i])
             continue;
-        config_value_store(config, (enum config_key)i, &load->values[i]);
+        config_value_store(config, &config_schema[i], &load->values[i]);
         config->origins[i] = load->origins[i];
     }
+    config_lists_free(&config->lists);
+    config->lists = load->lists;
+    load->lists = (struct config_lists){0};
+    /* As many vCPUs as there are entries, where nothing else is said. */
+    if (!load->given[CONFIG_CPU_COUNT] && config->lists.vcpu_count > config->cpu.count)
+        config->cpu.count = (uint32_t)config->lists.vcpu_count;
     free(config->file);
     config->file = file;
 }
@@ -213,6 +244,7 @@ int config_parse(struct config *config, const char *name, const char *text, size
 out:
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
         config_value_free(&load.values[i]);
+    config_lists_free(&load.lists);
     free(load.folder);
     free(file);
     return result;

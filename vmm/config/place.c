@@ -41,7 +41,8 @@ int config_place_unknown_key(const struct place *place, const char *name, struct
 
     if (nearest == CONFIG_KEY_COUNT)
         return config_place_error(place, name, error, "unknown key; 'quire help keys' lists those there are");
-    return config_place_error(place, name, error, "unknown key; did you mean %s?", config_schema_name(nearest, full));
+    return config_place_error(place, name, error, "unknown key; did you mean %s?",
+                              config_schema_name(&config_schema[nearest], full));
 }
 
 int config_out_of_memory(struct error *error)

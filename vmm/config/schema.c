@@ -11,6 +11,8 @@ static const char *const actions[] = {"exit", "restart", NULL};
 static const char *const backings[] = {"anonymous", "memfd", "file", NULL};
 static const char *const pages[] = {"thp", "small", "2MiB", "1GiB", NULL};
 static const char *const populates[] = {"lazy", "prefault", NULL};
+static const char *const modes[] = {"real", "protected", "long", NULL};
+static const char *const faults[] = {"stop", "log", "count", NULL};
 static const char *const tables[] = {"acpi", "device-tree", "none", NULL};
 static const char *const entries[] = {"auto", "linux64", "pvh", NULL};
 static const char *const serial_backends[] = {"stdio", "pty", "file", "unix", "none", NULL};
@@ -23,9 +25,19 @@ _Static_assert(CONFIG_PAGES_1GIB == 3, "order of pages");
 _Static_assert(CONFIG_POPULATE_PREFAULT == 1, "order of populates");
 _Static_assert(CONFIG_TABLES_NONE == 2, "order of tables");
 _Static_assert(CONFIG_ENTRY_PVH == 2, "order of entries");
+_Static_assert(CONFIG_MODE_LONG == 2, "order of modes");
+_Static_assert(CONFIG_FAULT_COUNT == 2, "order of faults");
 _Static_assert(CONFIG_SERIAL_NONE == 4, "order of serial_backends");
 _Static_assert(CONFIG_SECCOMP_OFF == 2, "order of seccomp_modes");
 _Static_assert(LOG_LEVEL_DEBUG == 3, "order of log_levels");
+
+#define PAGE_SIZE 4096u
+/* The library's names have 32 bytes, with the NUL (HVX_NAME_SIZE). */
+#define MAX_NAME 31u
+/* Guest addresses end below 2^48. */
+#define MAX_ADDRESS ((1ull << 48) - PAGE_SIZE)
+/* Linux has 1024 nodes at most (its MAX_NUMNODES). */
+#define MAX_NODE 1023u
 
 #define FIELD(field) .offset = offsetof(struct config, field)
 
@@ -44,16 +56,18 @@ const struct schema_key config_schema[CONFIG_KEY_COUNT] = {
                          .doc = "processor features that the guest is not told of"},
     [CONFIG_MEMORY_SIZE] = {"memory", "size", SCHEMA_SIZE, FIELD(memory.size), .default_text = "512MiB",
                             .minimum = LAYOUT_MIN_RAM_SIZE, .maximum = LAYOUT_MAX_RAM_SIZE, .doc = "RAM of the guest"},
-    [CONFIG_MEMORY_BACKING] = {"memory", "backing", SCHEMA_CHOICE, FIELD(memory.backing), .default_text = "anonymous",
-                               .choices = backings, .doc = "what is behind the RAM"},
-    [CONFIG_MEMORY_PATH] = {"memory", "path", SCHEMA_PATH, FIELD(memory.path), .default_text = "",
+    [CONFIG_MEMORY_BACKING] = {"memory", "backing", SCHEMA_CHOICE, FIELD(memory.host.backing),
+                               .default_text = "anonymous", .choices = backings, .doc = "what is behind the RAM"},
+    [CONFIG_MEMORY_PATH] = {"memory", "path", SCHEMA_PATH, FIELD(memory.host.path), .default_text = "",
                             .doc = "the file, with \"file\"; it is made, or made as long as the RAM, if need be"},
-    [CONFIG_MEMORY_PAGES] = {"memory", "pages", SCHEMA_CHOICE, FIELD(memory.pages), .default_text = "thp",
+    [CONFIG_MEMORY_PAGES] = {"memory", "pages", SCHEMA_CHOICE, FIELD(memory.host.pages), .default_text = "thp",
                              .choices = pages, .doc = "the host's pages for the RAM"},
-    [CONFIG_MEMORY_POPULATE] = {"memory", "populate", SCHEMA_CHOICE, FIELD(memory.populate), .default_text = "lazy",
-                                .choices = populates, .doc = "when the host provides the RAM"},
+    [CONFIG_MEMORY_POPULATE] = {"memory", "populate", SCHEMA_CHOICE, FIELD(memory.host.populate),
+                                .default_text = "lazy", .choices = populates, .doc = "when the host provides the RAM"},
+    [CONFIG_MEMORY_NODE] = {"memory", "node", SCHEMA_OPTIONAL, FIELD(memory.host.node), .default_text = "",
+                            .maximum = MAX_NODE, .doc = "the host's NUMA node that the RAM is on; none: any"},
     [CONFIG_BOOT_KERNEL] = {"boot", "kernel", SCHEMA_PATH, FIELD(boot.kernel), .default_text = "",
-                            .doc = "the kernel, a bzImage or an ELF vmlinux; there must be one"},
+                            .doc = "the kernel, a bzImage or an ELF vmlinux; there must be one, or flat"},
     [CONFIG_BOOT_INITRD] = {"boot", "initrd", SCHEMA_PATH, FIELD(boot.initrd), .default_text = "",
                             .doc = "the initial RAM disk"},
     [CONFIG_BOOT_CMDLINE] = {"boot", "cmdline", SCHEMA_STRING, FIELD(boot.cmdline), .default_text = "console=ttyS0",
@@ -62,6 +76,12 @@ const struct schema_key config_schema[CONFIG_KEY_COUNT] = {
                             .choices = tables, .doc = "how the machine is described to the kernel"},
     [CONFIG_BOOT_ENTRY] = {"boot", "entry", SCHEMA_CHOICE, FIELD(boot.entry), .default_text = "auto",
                            .choices = entries, .doc = "how an ELF kernel is entered"},
+    [CONFIG_BOOT_FLAT] = {"boot", "flat", SCHEMA_PATH, FIELD(boot.flat), .default_text = "",
+                          .doc = "a program without any format, in the place of a kernel"},
+    [CONFIG_BOOT_AT] = {"boot", "at", SCHEMA_ADDRESS, FIELD(boot.at), .default_text = "1MiB",
+                        .maximum = LAYOUT_DEVICES_GPA - 1, .multiple = 1, .doc = "where flat is loaded, and entered"},
+    [CONFIG_BOOT_MODE] = {"boot", "mode", SCHEMA_CHOICE, FIELD(boot.mode), .default_text = "protected",
+                          .choices = modes, .doc = "the processor's mode when flat is entered"},
     [CONFIG_SERIAL_BACKEND] = {"serial", "backend", SCHEMA_CHOICE, FIELD(serial.backend), .default_text = "stdio",
                                .choices = serial_backends, .doc = "what the first serial port, COM1, is connected to"},
     [CONFIG_SERIAL_PATH] = {"serial", "path", SCHEMA_PATH, FIELD(serial.path), .default_text = "",
@@ -73,9 +93,100 @@ const struct schema_key config_schema[CONFIG_KEY_COUNT] = {
                           .choices = log_levels, .doc = "how much quire says on standard error"},
 };
 
-const char *config_schema_name(enum config_key key, char out[SCHEMA_NAME_SIZE])
+#undef FIELD
+#define FIELD(field) .offset = offsetof(struct config_range, field)
+
+static const struct schema_key range_keys[CONFIG_RANGE_KEY_COUNT] = {
+    [CONFIG_RANGE_NAME] = {"range", "name", SCHEMA_NAME, FIELD(name), .default_text = "-", .minimum = 1,
+                           .maximum = MAX_NAME, .is_required = true, .doc = "what messages and maps call it"},
+    [CONFIG_RANGE_AT] = {"range", "at", SCHEMA_ADDRESS, FIELD(at), .default_text = "0", .maximum = MAX_ADDRESS,
+                         .multiple = PAGE_SIZE, .is_required = true, .doc = "the guest-physical address"},
+    [CONFIG_RANGE_SIZE] = {"range", "size", SCHEMA_SIZE, FIELD(size), .default_text = "4KiB", .minimum = PAGE_SIZE,
+                           .maximum = LAYOUT_MAX_RAM_SIZE, .is_required = true, .doc = "how much of it there is"},
+    [CONFIG_RANGE_FLAGS] = {"range", "flags", SCHEMA_FLAGS, FIELD(flags), .default_text = "rwx",
+                            .doc = "what may be done with it"},
+    [CONFIG_RANGE_FAULT] = {"range", "fault", SCHEMA_CHOICE, FIELD(fault), .default_text = "stop", .choices = faults,
+                            .doc = "what follows an access that flags forbids"},
+    [CONFIG_RANGE_OF] = {"range", "of", SCHEMA_NAME, FIELD(of), .default_text = "", .maximum = MAX_NAME,
+                         .doc = "a space whose memory this is, once more"},
+    [CONFIG_RANGE_FROM] = {"range", "from", SCHEMA_ADDRESS, FIELD(from), .default_text = "0", .maximum = MAX_ADDRESS,
+                           .multiple = PAGE_SIZE, .doc = "the address that it has there"},
+    [CONFIG_RANGE_BACKING] = {"range", "backing", SCHEMA_CHOICE, FIELD(host.backing), .default_text = "anonymous",
+                              .choices = backings, .doc = "what is behind it"},
+    [CONFIG_RANGE_PATH] = {"range", "path", SCHEMA_PATH, FIELD(host.path), .default_text = "",
+                           .doc = "the file, with \"file\""},
+    [CONFIG_RANGE_PAGES] = {"range", "pages", SCHEMA_CHOICE, FIELD(host.pages), .default_text = "thp", .choices = pages,
+                            .doc = "the host's pages for it"},
+    [CONFIG_RANGE_POPULATE] = {"range", "populate", SCHEMA_CHOICE, FIELD(host.populate), .default_text = "lazy",
+                               .choices = populates, .doc = "when the host provides it"},
+    [CONFIG_RANGE_NODE] = {"range", "node", SCHEMA_OPTIONAL, FIELD(host.node), .default_text = "", .maximum = MAX_NODE,
+                           .doc = "the host's NUMA node that it is on; none: any"},
+};
+
+#undef FIELD
+#define FIELD(field) .offset = offsetof(struct config_space, field)
+
+static const struct schema_key space_keys[CONFIG_SPACE_KEY_COUNT] = {
+    [CONFIG_SPACE_NAME] = {"space", "name", SCHEMA_NAME, FIELD(name), .default_text = "-", .minimum = 1,
+                           .maximum = MAX_NAME, .is_required = true, .doc = "what the file calls it elsewhere"},
+    [CONFIG_SPACE_STRICT] = {"space", "strict", SCHEMA_BOOLEAN, FIELD(strict), .default_text = "false",
+                             .doc = "whether a missing x is enforced, at the cost of an exit for each access"},
+};
+
+static const struct schema_key vcpu_keys[CONFIG_VCPU_KEY_COUNT] = {
+    [CONFIG_VCPU_SPACE] = {"vcpu", "space", SCHEMA_NAME, .offset = offsetof(struct config_vcpu, space),
+                           .default_text = CONFIG_DEFAULT_SPACE, .minimum = 1, .maximum = MAX_NAME,
+                           .doc = "the space that it starts in"},
+};
+
+#define TABLE(type, its_keys)                                                                                          \
+    .keys = its_keys, .count = sizeof(its_keys) / sizeof(its_keys[0]), .size = sizeof(struct type),                    \
+    .position_offset = offsetof(struct type, position), .positions_offset = offsetof(struct type, positions)
+
+const struct schema_table config_range_table = {
+    .title = "[[memory.range]] and [[space.range]]",
+    .doc = "memory at an address of your choice, of the default space or of the [[space]] above",
+    TABLE(config_range, range_keys),
+};
+const struct schema_table config_space_table = {
+    .title = "[[space]]",
+    .doc = "one more guest-physical address space",
+    TABLE(config_space, space_keys),
+};
+const struct schema_table config_vcpu_table = {
+    .title = "[[vcpu]]",
+    .doc = "where a vCPU starts, in their order; with boot.flat",
+    TABLE(config_vcpu, vcpu_keys),
+};
+const struct schema_table *const config_tables[] = {&config_range_table, &config_space_table, &config_vcpu_table, NULL};
+
+const struct schema_key *config_table_find(const struct schema_table *table, const char *name)
 {
-    (void)snprintf(out, SCHEMA_NAME_SIZE, "%s.%s", config_schema[key].section, config_schema[key].name);
+    for (size_t i = 0; i < table->count; i++) {
+        if (strcmp(table->keys[i].name, name) == 0)
+            return &table->keys[i];
+    }
+    return NULL;
+}
+
+const struct schema_key *config_table_nearest(const struct schema_table *table, const char *name)
+{
+    const struct schema_key *nearest = NULL;
+    unsigned best = config_text_tolerance(name) + 1;
+
+    for (size_t i = 0; i < table->count; i++) {
+        const unsigned distance = config_text_distance(name, table->keys[i].name);
+        if (distance < best) {
+            best = distance;
+            nearest = &table->keys[i];
+        }
+    }
+    return nearest;
+}
+
+const char *config_schema_name(const struct schema_key *key, char out[SCHEMA_NAME_SIZE])
+{
+    (void)snprintf(out, SCHEMA_NAME_SIZE, "%s.%s", key->section, key->name);
     return out;
 }
 
@@ -113,7 +224,7 @@ enum config_key config_schema_nearest(const char *dotted_name)
 
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
         char full[SCHEMA_NAME_SIZE];
-        unsigned distance = config_text_distance(dotted_name, config_schema_name((enum config_key)i, full));
+        unsigned distance = config_text_distance(dotted_name, config_schema_name(&config_schema[i], full));
         unsigned name_distance = config_text_distance(name, config_schema[i].name);
         if (name_distance <= name_tolerance && name_distance + 1 < distance)
             distance = name_distance + 1;

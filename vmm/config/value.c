@@ -16,7 +16,6 @@
 
 /* What every step needs to know and where it says what is wrong. */
 struct context {
-    enum config_key key;
     const struct schema_key *schema;
     const char *folder;
     struct place place;
@@ -29,7 +28,7 @@ __attribute__((format(printf, 2, 3))) static int fail(const struct context *cont
     va_list args;
 
     va_start(args, format);
-    (void)config_place_verror(&context->place, config_schema_name(context->key, name), context->error, format, args);
+    (void)config_place_verror(&context->place, config_schema_name(context->schema, name), context->error, format, args);
     va_end(args);
     return -1;
 }
@@ -44,6 +43,26 @@ const char *config_size_format(uint64_t size, char out[CONFIG_SIZE_TEXT_SIZE])
         unit++;
     }
     (void)snprintf(out, CONFIG_SIZE_TEXT_SIZE, "%" PRIu64 "%s", size, units[unit]);
+    return out;
+}
+
+const char *config_address_format(uint64_t address, char out[CONFIG_SIZE_TEXT_SIZE])
+{
+    (void)snprintf(out, CONFIG_SIZE_TEXT_SIZE, "0x%" PRIx64, address);
+    return out;
+}
+
+const char *config_flags_format(uint32_t flags, char out[CONFIG_FLAGS_TEXT_SIZE])
+{
+    char *at = out;
+
+    if (flags & CONFIG_FLAG_READ)
+        *at++ = 'r';
+    if (flags & CONFIG_FLAG_WRITE)
+        *at++ = 'w';
+    if (flags & CONFIG_FLAG_EXEC)
+        *at++ = 'x';
+    *at = '\0';
     return out;
 }
 
@@ -175,6 +194,74 @@ static int parse_path(const struct context *context, const char *text, struct co
     return value->string != NULL ? 0 : config_out_of_memory(context->error);
 }
 
+static int parse_boolean(const struct context *context, const char *text, struct config_value *value)
+{
+    char shown[CONFIG_TEXT_SIZE];
+
+    value->number = strcmp(text, "true") == 0;
+    if (value->number == 0 && strcmp(text, "false") != 0)
+        return fail(context, "%s is neither true nor false", config_text_quote(shown, text, strlen(text)));
+    return 0;
+}
+
+static int check_address(const struct context *context, const char *shown, uint64_t address, struct config_value *value)
+{
+    if (address < context->schema->minimum || address > context->schema->maximum)
+        return fail(context, "%s is out of range; give 0x%" PRIx64 " to 0x%" PRIx64, shown, context->schema->minimum,
+                    context->schema->maximum);
+    if (address % context->schema->multiple != 0)
+        return fail(context, "%s is not a multiple of 0x%" PRIx32 "; give one that is", shown,
+                    context->schema->multiple);
+    value->number = address;
+    return 0;
+}
+
+/* "0x1000", "4096" or "1MiB". */
+static int parse_address(const struct context *context, const char *text, struct config_value *value)
+{
+    const bool is_hexadecimal = strncmp(text, "0x", 2) == 0 && isxdigit((unsigned char)text[2]);
+    char shown[CONFIG_TEXT_SIZE];
+    const char *unit;
+    uint64_t number;
+
+    (void)config_text_quote(shown, text, strlen(text));
+    if (is_hexadecimal) {
+        char *end;
+        number = strtoull(text + 2, &end, 16); /* too large becomes the largest */
+        unit = end;
+    } else if (!parse_digits(text, &number, &unit)) {
+        return fail(context, "%s is not an address; write it as in \"0x1000\" or \"1MiB\"", shown);
+    }
+    const int shift = *unit == '\0' ? 0 : is_hexadecimal ? -1 : unit_shift(unit);
+    if (shift < 0)
+        return fail(context, "%s is not an address; write it as in \"0x1000\" or \"1MiB\"", shown);
+    if (__builtin_mul_overflow(number, (uint64_t)1 << shift, &number))
+        number = UINT64_MAX;
+    return check_address(context, shown, number, value);
+}
+
+static int parse_flags(const struct context *context, const char *text, struct config_value *value)
+{
+    static const char letters[] = "rwx";
+    char shown[CONFIG_TEXT_SIZE];
+
+    for (const char *at = text; *at != '\0'; at++) {
+        const char *letter = strchr(letters, *at);
+        const uint64_t flag = letter == NULL ? 0 : 1ull << (letter - letters);
+        if (flag == 0 || (value->number & flag) != 0)
+            return fail(context, "%s is not a set of flags; give some of the letters r, w and x, or \"\" for none",
+                        config_text_quote(shown, text, strlen(text)));
+        value->number |= flag;
+    }
+    return 0;
+}
+
+static int parse_optional(const struct context *context, const char *text, struct config_value *value)
+{
+    value->number = CONFIG_NOT_GIVEN;
+    return text[0] == '\0' ? 0 : parse_integer(context, text, value);
+}
+
 static bool is_feature_name(const char *text, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
@@ -200,6 +287,19 @@ static int parse_name(const struct context *context, const char *text, size_t le
     name->position = context->place.position;
     names->count++;
     return 0;
+}
+
+static int parse_single_name(const struct context *context, const char *text, struct config_value *value)
+{
+    const size_t length = strlen(text);
+    char shown[CONFIG_TEXT_SIZE];
+
+    if (length < context->schema->minimum || length > context->schema->maximum ||
+        (length > 0 && !is_feature_name(text, length)))
+        return fail(context, "%s is not a name; give 1 to %" PRIu64 " letters, digits, \"-\", \"_\" and \".\"",
+                    config_text_quote(shown, text, length), context->schema->maximum);
+    value->string = strdup(text);
+    return value->string != NULL ? 0 : config_out_of_memory(context->error);
 }
 
 static int allocate_names(const struct context *context, size_t count, struct config_names *names)
@@ -243,14 +343,24 @@ static int parse_text(const struct context *context, const char *text, struct co
         return parse_choice(context, text, value);
     case SCHEMA_NAMES:
         return parse_names(context, text, value);
+    case SCHEMA_BOOLEAN:
+        return parse_boolean(context, text, value);
+    case SCHEMA_ADDRESS:
+        return parse_address(context, text, value);
+    case SCHEMA_FLAGS:
+        return parse_flags(context, text, value);
+    case SCHEMA_OPTIONAL:
+        return parse_optional(context, text, value);
+    case SCHEMA_NAME:
+        return parse_single_name(context, text, value);
     }
     return -1;
 }
 
-int config_value_from_text(enum config_key key, const char *text, const char *folder, const struct place *place,
-                           struct config_value *value, struct error *error)
+int config_value_from_text(const struct schema_key *key, const char *text, const char *folder,
+                           const struct place *place, struct config_value *value, struct error *error)
 {
-    struct context context = {key, &config_schema[key], folder, *place, error};
+    struct context context = {key, folder, *place, error};
 
     *value = (struct config_value){0};
     if (parse_text(&context, text, value) == 0)
@@ -291,6 +401,12 @@ static int fail_kind(const struct context *context, const struct toml_node *node
     case SCHEMA_SIZE:
         return fail(context, "is %s, not a size; write a string with a unit, as in \"%s\"", kind,
                     context->schema->default_text);
+    case SCHEMA_OPTIONAL:
+        return fail(context, "is %s, not an integer; write a number without quotes", kind);
+    case SCHEMA_BOOLEAN:
+        return fail(context, "is %s, not a boolean; write true or false without quotes", kind);
+    case SCHEMA_ADDRESS:
+        return fail(context, "is %s, not an address; write it as in 0x1000 or \"1MiB\"", kind);
     case SCHEMA_NAMES:
         return fail(context, "is %s, not an array of names; write it as in [\"avx512f\"]", kind);
     default:
@@ -315,6 +431,17 @@ static int read_integer(const struct context *context, const struct toml_node *n
     return check_integer(context, shown, node->integer < 0 ? UINT64_MAX : (uint64_t)node->integer, value);
 }
 
+static int read_address(const struct context *context, const struct toml_node *node, struct config_value *value)
+{
+    char shown[CONFIG_TEXT_SIZE];
+
+    if (node->integer < 0)
+        (void)snprintf(shown, sizeof(shown), "%" PRId64, node->integer);
+    else
+        (void)snprintf(shown, sizeof(shown), "0x%" PRIx64, (uint64_t)node->integer);
+    return check_address(context, shown, node->integer < 0 ? UINT64_MAX : (uint64_t)node->integer, value);
+}
+
 static int read_names(struct context *context, const struct toml_node *node, struct config_value *value)
 {
     if (node->count == 0)
@@ -336,21 +463,28 @@ static int read_node(struct context *context, const struct toml_node *node, stru
 {
     enum schema_type type = context->schema->type;
 
-    if (type == SCHEMA_INTEGER && node->kind == TOML_KIND_INTEGER)
+    if ((type == SCHEMA_INTEGER || type == SCHEMA_OPTIONAL) && node->kind == TOML_KIND_INTEGER)
         return read_integer(context, node, value);
+    if (type == SCHEMA_ADDRESS && node->kind == TOML_KIND_INTEGER)
+        return read_address(context, node, value);
     if (type == SCHEMA_NAMES && node->kind == TOML_KIND_ARRAY)
         return read_names(context, node, value);
-    if (type == SCHEMA_INTEGER || type == SCHEMA_NAMES || node->kind != TOML_KIND_STRING)
+    if (type == SCHEMA_BOOLEAN && node->kind == TOML_KIND_BOOLEAN) {
+        value->number = node->boolean;
+        return 0;
+    }
+    if (type == SCHEMA_INTEGER || type == SCHEMA_OPTIONAL || type == SCHEMA_NAMES || type == SCHEMA_BOOLEAN ||
+        node->kind != TOML_KIND_STRING)
         return fail_kind(context, node);
 
     const char *text = node_text(context, node);
     return text != NULL ? parse_text(context, text, value) : -1;
 }
 
-int config_value_from_node(enum config_key key, const struct toml_node *node, const char *folder,
+int config_value_from_node(const struct schema_key *key, const struct toml_node *node, const char *folder,
                            const struct place *place, struct config_value *value, struct error *error)
 {
-    struct context context = {key, &config_schema[key], folder, *place, error};
+    struct context context = {key, folder, *place, error};
 
     context.place.position = (struct config_position){node->line, node->column};
     *value = (struct config_value){0};
@@ -372,21 +506,30 @@ void config_value_free(struct config_value *value)
 /* Enums have the size of unsigned int in the System V ABI, and a CHOICE field is one of them. */
 _Static_assert(sizeof(enum config_action) == sizeof(unsigned), "size of enums");
 
-struct config_value config_value_load(const struct config *config, enum config_key key)
+struct config_value config_value_load(const void *holder, const struct schema_key *key)
 {
-    const char *field = (const char *)config + config_schema[key].offset;
+    const char *field = (const char *)holder + key->offset;
     struct config_value value = {0};
     uint32_t number;
+    bool boolean;
 
-    switch (config_schema[key].type) {
+    switch (key->type) {
     case SCHEMA_STRING:
+    case SCHEMA_NAME:
     case SCHEMA_PATH:
         memcpy(&value.string, field, sizeof(value.string));
         break;
     case SCHEMA_SIZE:
+    case SCHEMA_ADDRESS:
         memcpy(&value.number, field, sizeof(value.number));
         break;
+    case SCHEMA_BOOLEAN:
+        memcpy(&boolean, field, sizeof(boolean));
+        value.number = boolean;
+        break;
     case SCHEMA_INTEGER:
+    case SCHEMA_OPTIONAL:
+    case SCHEMA_FLAGS:
     case SCHEMA_CHOICE:
         memcpy(&number, field, sizeof(number));
         value.number = number;
@@ -398,21 +541,29 @@ struct config_value config_value_load(const struct config *config, enum config_k
     return value;
 }
 
-void config_value_store(struct config *config, enum config_key key, struct config_value *value)
+void config_value_store(void *holder, const struct schema_key *key, struct config_value *value)
 {
-    char *field = (char *)config + config_schema[key].offset;
-    struct config_value old = config_value_load(config, key);
-    uint32_t number = (uint32_t)value->number;
+    char *field = (char *)holder + key->offset;
+    struct config_value old = config_value_load(holder, key);
+    const uint32_t number = (uint32_t)value->number;
+    const bool boolean = value->number != 0;
 
-    switch (config_schema[key].type) {
+    switch (key->type) {
     case SCHEMA_STRING:
+    case SCHEMA_NAME:
     case SCHEMA_PATH:
         memcpy(field, &value->string, sizeof(value->string));
         break;
     case SCHEMA_SIZE:
+    case SCHEMA_ADDRESS:
         memcpy(field, &value->number, sizeof(value->number));
         break;
+    case SCHEMA_BOOLEAN:
+        memcpy(field, &boolean, sizeof(boolean));
+        break;
     case SCHEMA_INTEGER:
+    case SCHEMA_OPTIONAL:
+    case SCHEMA_FLAGS:
     case SCHEMA_CHOICE:
         memcpy(field, &number, sizeof(number));
         break;

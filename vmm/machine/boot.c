@@ -1,11 +1,13 @@
 #include "vmm/machine/boot.h"
 
-#include "vmm/machine/guest_ram.h"
+#include "loader/flat_image.h"
+#include "vmm/machine/machine_memory.h"
 
 #include <Hypervisor/hv.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/random.h>
@@ -37,19 +39,26 @@ static int source_open(const char *path, struct error *error)
     return error_set(error, ERROR_CONFIG, "%s: not a regular file; give the image itself", path);
 }
 
+/* Opens what a key names; NULL: nothing, and -1 in *ret_fd. */
+static int open_key(const struct config *config, enum config_key key, const char *path, int *ret_fd,
+                    struct error *error)
+{
+    *ret_fd = -1;
+    if (path == NULL)
+        return 0;
+    *ret_fd = source_open(path, error);
+    return *ret_fd < 0 ? config_error(config, key, error, "%s", strdupa(error->text)) : 0;
+}
+
 int boot_sources_open(struct boot_sources *sources, const struct config *config, struct error *error)
 {
-    sources->kernel_fd = source_open(config->boot.kernel, error);
-    sources->initrd_fd = -1;
-    if (sources->kernel_fd < 0)
-        return config_error(config, CONFIG_BOOT_KERNEL, error, "%s", strdupa(error->text));
-    if (config->boot.initrd != NULL)
-        sources->initrd_fd = source_open(config->boot.initrd, error);
-    if (config->boot.initrd != NULL && sources->initrd_fd < 0) {
-        boot_sources_close(sources);
-        return config_error(config, CONFIG_BOOT_INITRD, error, "%s", strdupa(error->text));
-    }
-    return 0;
+    *sources = (struct boot_sources){.kernel_fd = -1, .initrd_fd = -1, .flat_fd = -1};
+    if (open_key(config, CONFIG_BOOT_FLAT, config->boot.flat, &sources->flat_fd, error) == 0 &&
+        open_key(config, CONFIG_BOOT_KERNEL, config->boot.kernel, &sources->kernel_fd, error) == 0 &&
+        open_key(config, CONFIG_BOOT_INITRD, config->boot.initrd, &sources->initrd_fd, error) == 0)
+        return 0;
+    boot_sources_close(sources);
+    return -1;
 }
 
 void boot_sources_close(struct boot_sources *sources)
@@ -58,7 +67,9 @@ void boot_sources_close(struct boot_sources *sources)
         close(sources->kernel_fd);
     if (sources->initrd_fd >= 0)
         close(sources->initrd_fd);
-    *sources = (struct boot_sources){.kernel_fd = -1, .initrd_fd = -1};
+    if (sources->flat_fd >= 0)
+        close(sources->flat_fd);
+    *sources = (struct boot_sources){.kernel_fd = -1, .initrd_fd = -1, .flat_fd = -1};
 }
 
 /* Reads up to size bytes from the file's start; a file that has become shorter gives what it has. -1 with errno. */
@@ -139,7 +150,7 @@ int boot_load(const struct boot_sources *sources, const struct config *config, c
 {
     struct file_bytes kernel = {0};
     struct file_bytes initrd = {0};
-    struct guest_memory memory = guest_ram_loader_view();
+    struct guest_memory memory = machine_memory_loader_view(HV_VM_SPACE_DEFAULT);
 
     int result = file_read(sources->kernel_fd, config->boot.kernel, &kernel, error);
     if (result == 0 && sources->initrd_fd >= 0)
@@ -164,5 +175,54 @@ int boot_load(const struct boot_sources *sources, const struct config *config, c
     }
     file_free(&initrd);
     file_free(&kernel);
+    return result;
+}
+
+static enum flat_mode flat_mode_of(enum config_mode mode)
+{
+    switch (mode) {
+    case CONFIG_MODE_REAL:
+        return FLAT_REAL;
+    case CONFIG_MODE_LONG:
+        return FLAT_LONG;
+    default:
+        return FLAT_PROTECTED;
+    }
+}
+
+/* Whether one of the vCPUs before this one starts in the same space. */
+static bool is_loaded(const hv_vm_space_t *spaces, uint32_t vcpu)
+{
+    bool loaded = false;
+
+    for (uint32_t i = 0; i < vcpu && !loaded; i++)
+        loaded = spaces[i] == spaces[vcpu];
+    return loaded;
+}
+
+int boot_load_flat(const struct boot_sources *sources, const struct config *config, const hv_vm_space_t *spaces,
+                   struct boot_entry *entry, struct error *error)
+{
+    struct file_bytes bytes;
+
+    if (file_read(sources->flat_fd, config->boot.flat, &bytes, error) < 0)
+        return -1;
+    struct flat_image image = {
+        .data = bytes.data,
+        .size = bytes.size,
+        .gpa = config->boot.at,
+        .mode = flat_mode_of(config->boot.mode),
+        .name = config->boot.flat,
+    };
+    int result = 0;
+    for (uint32_t i = 0; i < config->cpu.count && result == 0; i++) {
+        const struct guest_memory memory = machine_memory_loader_view(spaces[i]);
+        image.space_name = i < config->lists.vcpu_count ? config->lists.vcpus[i].space : CONFIG_DEFAULT_SPACE;
+        if (!is_loaded(spaces, i))
+            result = flat_image_load(&image, &memory, entry, error);
+    }
+    if (result < 0 && error->kind == ERROR_CONFIG)
+        config_error(config, CONFIG_BOOT_FLAT, error, "%s", strdupa(error->text));
+    file_free(&bytes);
     return result;
 }

@@ -23,15 +23,16 @@ static void capture_instruction(struct crash_report *report, hv_vcpuid_t vcpu)
     report->rip_gpa = translation.physical_address;
 
     hvx_range_t range;
-    if (hvx_vm_query_space(HV_VM_SPACE_DEFAULT, report->rip_gpa, &range) != HV_SUCCESS || range.gpa > report->rip_gpa)
+    hv_vm_space_t space;
+    if (hvx_vcpu_get_space(vcpu, &space) != HV_SUCCESS ||
+        hvx_vm_query_space(space, report->rip_gpa, &range) != HV_SUCCESS || range.gpa > report->rip_gpa)
         return;
     report->range = range;
     /* Not over the end of the page: the next one may be elsewhere. */
     uint64_t in_page = 4096 - report->rip_gpa % 4096;
     report->instruction_size =
         in_page < sizeof(report->instruction) ? (uint32_t)in_page : (uint32_t)sizeof(report->instruction);
-    if (hvx_vm_read_space(HV_VM_SPACE_DEFAULT, report->rip_gpa, report->instruction, report->instruction_size) !=
-        HV_SUCCESS)
+    if (hvx_vm_read_space(space, report->rip_gpa, report->instruction, report->instruction_size) != HV_SUCCESS)
         report->instruction_size = 0;
 }
 

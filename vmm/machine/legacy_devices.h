@@ -24,6 +24,9 @@ struct legacy_devices {
     struct pvpanic *pvpanic;
 };
 
+/* How many ports there are. */
+#define LEGACY_PORT_COUNT 0x10000u
+
 /* What the devices are connected to. The pointers must outlive them. */
 struct legacy_environment {
     /* For all interrupts; context is set_level's. */

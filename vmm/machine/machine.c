@@ -4,9 +4,9 @@
 #include "memory/x86/layout.h"
 #include "vmm/console/serial_host.h"
 #include "vmm/machine/boot.h"
-#include "vmm/machine/guest_ram.h"
 #include "vmm/machine/legacy_devices.h"
-#include "vmm/machine/maps.h"
+#include "vmm/machine/machine_memory.h"
+#include "vmm/machine/map_report.h"
 #include "vmm/machine/vcpus.h"
 #include "vmm/machine/x86/cpu_features.h"
 #include "vmm/machine/x86/cpuid.h"
@@ -29,7 +29,6 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-static const uint64_t PORT_COUNT = 0x10000;
 static const uint64_t MMIO_END = 1ull << 48;
 
 struct machine {
@@ -39,7 +38,10 @@ struct machine {
     bool has_vm;
     int vm_fd;
     int system_fd;
-    struct guest_ram ram;
+    struct memory_plan plan;
+    struct machine_memory memory;
+    /* The space that each vCPU starts in. */
+    hv_vm_space_t *vcpu_spaces;
     struct irqchip irqchip;
     struct kvm_cpuid2 *supported_cpuid;
     const struct cpu_feature **hidden;
@@ -123,7 +125,7 @@ static void on_console_command(void *context, enum console_command command)
         machine_notify(machine, &(struct machine_outcome){.event = MACHINE_RESET, .vcpu = -1});
         break;
     case CONSOLE_MAPS:
-        maps_report(machine->log);
+        map_report(&machine->memory, machine->log);
         break;
     }
 }
@@ -141,7 +143,7 @@ static void on_signal(void *context, uint32_t events)
     if (read(machine->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return;
     if (info.ssi_signo == SIGUSR1) {
-        maps_report(machine->log);
+        map_report(&machine->memory, machine->log);
         return;
     }
     if (info.ssi_signo == SIGTERM && !machine->power_button_pressed) {
@@ -161,14 +163,21 @@ static bool restarts(const struct machine *machine, enum machine_event event)
            (event == MACHINE_GUEST_PANIC && config->machine.on_panic == CONFIG_ACTION_RESTART);
 }
 
+static int load(struct machine *machine, struct boot_entry *entry, struct error *error)
+{
+    if (machine->config->boot.flat != NULL)
+        return boot_load_flat(&machine->sources, machine->config, machine->vcpu_spaces, entry, error);
+    return boot_load(&machine->sources, machine->config, &machine->platform, entry, error);
+}
+
 /* Everything back to power-on state, and the guest loaded anew. All vCPUs are parked. */
 static int restart(struct machine *machine, struct error *error)
 {
     struct boot_entry entry;
 
     legacy_devices_reset(&machine->devices);
-    if (irqchip_reset(&machine->irqchip, error) < 0 || guest_ram_clear(&machine->ram, error) < 0 ||
-        boot_load(&machine->sources, machine->config, &machine->platform, &entry, error) < 0)
+    if (irqchip_reset(&machine->irqchip, error) < 0 || machine_memory_clear(&machine->memory, error) < 0 ||
+        load(machine, &entry, error) < 0)
         return -1;
     vcpus_set_boot(machine->vcpus, &entry);
     vcpus_resume(machine->vcpus);
@@ -268,17 +277,30 @@ static int step_vm(struct machine *machine, struct error *error)
     machine->has_vm = true;
     if (hvx_vm_kvm_fd(&machine->vm_fd) != HV_SUCCESS || hvx_system_kvm_fd(&machine->system_fd) != HV_SUCCESS)
         return error_set(error, ERROR_HOST, "KVM gave no virtual machine");
-
-    uint64_t limit;
-    if (hv_capability(HV_CAP_VCPUMAX, &limit) == HV_SUCCESS && machine->config->cpu.count > limit)
-        return config_error(machine->config, CONFIG_CPU_COUNT, error, "this host's KVM has %" PRIu64 " vCPUs at most",
-                            limit);
     return 0;
 }
 
-static int step_ram(struct machine *machine, struct error *error)
+static int step_plan(struct machine *machine, struct error *error)
 {
-    return guest_ram_create(&machine->ram, machine->config, error);
+    return memory_plan_create(machine->config, &machine->plan, error);
+}
+
+static int step_memory(struct machine *machine, struct error *error)
+{
+    hvx_host_limits_t limits;
+    const uint32_t count = machine->config->cpu.count;
+    const struct config_lists *lists = &machine->config->lists;
+
+    if (hvx_host_limits(&limits) == HV_SUCCESS && memory_plan_check_host(&machine->plan, &limits, error) < 0)
+        return -1;
+    if (machine_memory_create(&machine->memory, &machine->plan, error) < 0)
+        return -1;
+    machine->vcpu_spaces = calloc(count, sizeof(*machine->vcpu_spaces));
+    if (machine->vcpu_spaces == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    for (size_t i = 0; i < lists->vcpu_count; i++)
+        machine->vcpu_spaces[i] = machine->memory.spaces[memory_plan_space(&machine->plan, lists->vcpus[i].space)];
+    return 0;
 }
 
 static int step_irqchip(struct machine *machine, struct error *error)
@@ -328,13 +350,13 @@ static int step_platform(struct machine *machine, struct error *error)
     machine->platform = (struct platform){
         .cpu_count = count,
         .apic_ids = machine->apic_ids,
-        .ram = machine->ram.layout,
         .physical_address_bits = cpuid_physical_address_bits(table),
         .has_1gib_pages = cpuid_has_1gib_pages(table),
     };
     free(table);
+    ram_layout_compute(machine->config->memory.size, &machine->platform.ram);
 
-    const struct layout_range *last = &machine->ram.layout.ranges[machine->ram.layout.count - 1];
+    const struct layout_range *last = &machine->platform.ram.ranges[machine->platform.ram.count - 1];
     if (last->gpa + last->size > 1ull << machine->platform.physical_address_bits)
         return config_error(machine->config, CONFIG_MEMORY_SIZE, error,
                             "this host's processor addresses 2^%u bytes; make it smaller",
@@ -345,7 +367,7 @@ static int step_platform(struct machine *machine, struct error *error)
 static int step_loop(struct machine *machine, struct error *error)
 {
     machine->loop = event_loop_create(error);
-    machine->ports = bus_create("ports", PORT_COUNT);
+    machine->ports = bus_create("ports", LEGACY_PORT_COUNT);
     machine->mmio = bus_create("mmio", MMIO_END);
     if (machine->loop == NULL)
         return -1;
@@ -428,6 +450,7 @@ static int step_vcpus(struct machine *machine, struct error *error)
         .count = machine->config->cpu.count,
         .ports = machine->ports,
         .mmio = machine->mmio,
+        .spaces = machine->vcpu_spaces,
         .log = machine->log,
         .cpuid = on_cpuid,
         .enter_sandbox = on_enter_sandbox,
@@ -441,7 +464,7 @@ static int step_load(struct machine *machine, struct error *error)
 {
     struct boot_entry entry;
 
-    if (boot_load(&machine->sources, machine->config, &machine->platform, &entry, error) < 0)
+    if (load(machine, &entry, error) < 0)
         return -1;
     log_line(machine->log, LOG_LEVEL_INFO, "quire", "%s: %s, entry at 0x%" PRIx64, machine->config->machine.name,
              entry.description, entry.rip);
@@ -451,8 +474,8 @@ static int step_load(struct machine *machine, struct error *error)
 
 /* Cheap things that the user may have got wrong come first, and the sandbox before all that the guest can reach. */
 static int (*const steps[])(struct machine *machine, struct error *error) = {
-    step_files,       step_vm,      step_cpuid,   step_ram,     step_irqchip, step_platform, step_loop,
-    step_serial_host, step_devices, step_signals, step_sandbox, step_vcpus,   step_load,
+    step_plan, step_files,       step_vm,      step_cpuid,   step_memory,  step_irqchip, step_platform,
+    step_loop, step_serial_host, step_devices, step_signals, step_sandbox, step_vcpus,   step_load,
 };
 
 int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error)
@@ -465,7 +488,7 @@ int machine_create(const struct config *config, struct log *log, struct machine 
     machine->log = log;
     machine->signal_fd = -1;
     machine->event_fd = -1;
-    machine->sources = (struct boot_sources){.kernel_fd = -1, .initrd_fd = -1};
+    machine->sources = (struct boot_sources){.kernel_fd = -1, .initrd_fd = -1, .flat_fd = -1};
     pthread_mutex_init(&machine->lock, NULL);
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         if (steps[i](machine, error) < 0) {
@@ -499,98 +522,12 @@ void machine_destroy(struct machine *machine)
     free(machine->apic_ids);
     free(machine->supported_cpuid);
     free(machine->hidden);
-    guest_ram_destroy(&machine->ram);
+    free(machine->vcpu_spaces);
+    machine_memory_destroy(&machine->memory);
     if (machine->has_vm)
         hv_vm_destroy();
+    memory_plan_free(&machine->plan);
     sandbox_release();
     pthread_mutex_destroy(&machine->lock);
     free(machine);
-}
-
-/* ---- The plan ---- */
-
-static void ignore_level(void *context, uint32_t gsi, int level)
-{
-    (void)context;
-    (void)gsi;
-    (void)level;
-}
-
-static void ignore_request(void *context, enum system_request request, uint32_t argument)
-{
-    (void)context;
-    (void)request;
-    (void)argument;
-}
-
-static size_t accept_output(void *context, const uint8_t *bytes, size_t size)
-{
-    (void)context;
-    (void)bytes;
-    return size;
-}
-
-static void print_range(FILE *out, uint64_t start, uint64_t size, const char *what)
-{
-    fprintf(out, "#   0x%012" PRIx64 " - 0x%012" PRIx64 "  %s\n", start, start + size - 1, what);
-}
-
-static void print_memory_map(const struct config *config, FILE *out)
-{
-    struct ram_layout layout;
-    char text[64];
-
-    ram_layout_compute(config->memory.size, &layout);
-    fprintf(out, "# Guest-physical memory:\n");
-    for (size_t i = 0; i < layout.count; i++) {
-        (void)snprintf(text, sizeof(text), "RAM, %" PRIu64 " KiB", layout.ranges[i].size >> 10);
-        print_range(out, layout.ranges[i].gpa, layout.ranges[i].size, text);
-        if (i == 0)
-            print_range(out, LAYOUT_ROM_GPA, LAYOUT_ROM_SIZE, "ROM: firmware tables");
-    }
-    fprintf(out, "# Devices in memory:\n");
-    print_range(out, LAYOUT_IOAPIC_GPA, 0x1000, "I/O APIC (KVM)");
-    print_range(out, LAYOUT_LAPIC_GPA, 0x1000, "local APICs (KVM)");
-    print_range(out, LAYOUT_KVM_IDENTITY_MAP_GPA, 0x1000, "kept by KVM: identity map");
-    print_range(out, LAYOUT_KVM_TSS_GPA, 0x3000, "kept by KVM: task state segment");
-}
-
-static void print_ports(const struct bus *ports, FILE *out)
-{
-    uint64_t base, size;
-    const char *name;
-    const size_t count = bus_list(ports, SIZE_MAX, NULL, NULL, NULL);
-
-    fprintf(out, "# I/O ports:\n");
-    for (size_t i = 0; i < count; i++) {
-        bus_list(ports, i, &base, &size, &name);
-        fprintf(out, "#   0x%04" PRIx64 " - 0x%04" PRIx64 "  %s\n", base, base + size - 1, name);
-    }
-}
-
-int machine_print_plan(const struct config *config, FILE *out, struct error *error)
-{
-    struct log log = {.level = LOG_LEVEL_ERROR, .fd = STDERR_FILENO};
-    const struct legacy_environment environment = {
-        .set_level = ignore_level,
-        .serial_backend = {.write = accept_output},
-        .requests = {.request = ignore_request},
-        .log = &log,
-    };
-    struct legacy_devices devices;
-    struct bus *ports = bus_create("ports", PORT_COUNT);
-
-    if (ports == NULL)
-        return error_set(error, ERROR_HOST, "out of memory");
-    if (legacy_devices_create(&devices, &environment, ports, error) < 0) {
-        bus_destroy(ports);
-        return -1;
-    }
-    config_print(config, out);
-    fprintf(out, "\n");
-    print_memory_map(config, out);
-    print_ports(ports, out);
-    legacy_devices_destroy(&devices);
-    bus_destroy(ports);
-    return 0;
 }

@@ -35,7 +35,4 @@ void machine_print_crash(const struct machine *machine, const struct machine_out
 /* Takes NULL. */
 void machine_destroy(struct machine *machine);
 
-/* Writes the machine that a configuration would give, with its memory map; no KVM is needed. */
-int machine_print_plan(const struct config *config, FILE *out, struct error *error);
-
 #endif

@@ -133,6 +133,20 @@ static void stop_for_unknown(struct vcpu_thread *self, const hvx_vcpu_exit_t *ex
     stop(self, &outcome);
 }
 
+/*
+ * HLT in a space where no interrupt can come: the vCPU waits for the machine to end or to start again. In the default
+ * space KVM waits itself.
+ */
+static void wait_halted(struct vcpu_thread *self)
+{
+    struct vcpus *group = self->group;
+
+    pthread_mutex_lock(&group->lock);
+    while (group->command == COMMAND_RUN)
+        pthread_cond_wait(&group->changed, &group->lock);
+    pthread_mutex_unlock(&group->lock);
+}
+
 static void serve_exit(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
 {
     switch (exit->reason) {
@@ -154,8 +168,10 @@ static void serve_exit(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
     case HVX_EXIT_UNKNOWN:
         stop_for_unknown(self, exit);
         break;
-    case HVX_EXIT_NONE:
     case HVX_EXIT_HALT:
+        wait_halted(self);
+        break;
+    case HVX_EXIT_NONE:
     case HVX_EXIT_INTERRUPTED:
     case HVX_EXIT_DEBUG:
         break;
@@ -195,6 +211,21 @@ static int start_vcpu(struct vcpu_thread *self, struct error *error)
     return 0;
 }
 
+/*
+ * Back to the default space, where a vCPU is reset. What its last instruction is still to do goes nowhere; there are
+ * few accesses to an instruction.
+ */
+static hv_return_t leave_space(const struct vcpu_thread *self)
+{
+    static const uint64_t nothing;
+    hv_return_t result;
+    unsigned accesses = 0;
+
+    while ((result = hv_vcpu_set_space(self->id, HV_VM_SPACE_DEFAULT)) == HV_BUSY && accesses++ < 64)
+        hvx_vcpu_complete(self->id, &nothing);
+    return result;
+}
+
 /* Back to power-on state if a boot has been ordered since the last time. */
 static int prepare_boot(struct vcpu_thread *self, struct error *error)
 {
@@ -208,10 +239,18 @@ static int prepare_boot(struct vcpu_thread *self, struct error *error)
     pthread_mutex_unlock(&self->group->lock);
     if (!wanted)
         return 0;
-    hv_return_t result = first ? HV_SUCCESS : hvx_vcpu_reset(self->id);
+    hv_return_t result = first ? HV_SUCCESS : leave_space(self);
+    if (result == HV_SUCCESS && !first)
+        result = hvx_vcpu_reset(self->id);
     if (result != HV_SUCCESS)
         return error_set(error, ERROR_HOST, "KVM refused to reset vCPU %u (error 0x%x)", self->index, (unsigned)result);
-    return self->index == 0 ? boot_state_set(self->fd, &entry, error) : 0;
+    if ((self->index == 0 || boot_state_starts_all(&entry)) && boot_state_set(self->fd, self->index, &entry, error) < 0)
+        return -1;
+    result = hv_vcpu_set_space(self->id, self->group->environment.spaces[self->index]);
+    if (result != HV_SUCCESS)
+        return error_set(error, ERROR_HOST, "KVM gave no vCPU %u in its space (error 0x%x)", self->index,
+                         (unsigned)result);
+    return 0;
 }
 
 static int prepare_run(struct vcpu_thread *self, struct error *error)

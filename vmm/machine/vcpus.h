@@ -11,6 +11,8 @@
 #include "vmm/machine/crash_report.h"
 #include "vmm/machine/outcome.h"
 
+#include <Hypervisor/hvx.h>
+
 #include <linux/kvm.h>
 
 struct vcpus;
@@ -21,6 +23,8 @@ struct vcpus_environment {
     struct bus *ports;
     struct bus *mmio;
     const struct log *log;
+    /* The space that each vCPU starts in. */
+    const hv_vm_space_t *spaces;
     /* The CPUID table of a vCPU, to be freed with free(); NULL with *error. */
     struct kvm_cpuid2 *(*cpuid)(void *context, unsigned index, struct error *error);
     /* Called once on each thread before its vCPU runs for the first time. 0, or -1 with *error. */

@@ -40,6 +40,20 @@ typedef struct {
     char name[HVX_NAME_SIZE];
 } hvx_range_t;
 
+/* What the host's KVM can do. */
+typedef struct {
+    /* Spaces, the default one included, and vCPUs: what hv_capability() says. */
+    unsigned spaces;
+    unsigned vcpus;
+    /* Memory slots for each space; a range with flags takes one, at least. */
+    unsigned slots;
+    /* Bits of a guest-physical address that a guest can use; what lies above is recorded, and inert. */
+    unsigned address_bits;
+} hvx_host_limits_t;
+
+/* Works without a VM. Errors are those of hv_vm_create() that are the host's. */
+HV_API hv_return_t hvx_host_limits(hvx_host_limits_t *limits);
+
 /* As hv_vm_map_space(), with a name that faults, maps and errors use. NULL is the empty name. */
 HV_API hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, hv_gpaddr_t gpa, size_t size,
                                           hv_memory_flags_t flags, const char *name);

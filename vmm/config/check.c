@@ -1,0 +1,226 @@
+/*
+ * What one key alone cannot tell: config_check().
+ */
+#include "vmm/config/config.h"
+
+#include "vmm/config/schema.h"
+
+#include <string.h>
+
+/* ---- Where memory comes from ---- */
+
+enum host_field { HOST_BACKING, HOST_PATH, HOST_PAGES, HOST_SIZE };
+
+/* What does not go together, and which field says so; NULL: all is well. */
+static const char *host_mistake(const struct config_host_memory *host, uint64_t size, enum host_field *ret_field)
+{
+    const bool needs_path = host->backing == CONFIG_BACKING_FILE;
+    const bool is_set_aside = host->pages == CONFIG_PAGES_2MIB || host->pages == CONFIG_PAGES_1GIB;
+    const uint64_t page = host->pages == CONFIG_PAGES_1GIB ? 1ull << 30 : 1ull << 21;
+
+    if (needs_path && host->path == NULL) {
+        *ret_field = HOST_BACKING;
+        return "\"file\" needs a file; set path";
+    }
+    if (!needs_path && host->path != NULL) {
+        *ret_field = HOST_PATH;
+        return "has a use only with backing = \"file\"; take it out, or choose that";
+    }
+    if (is_set_aside && host->backing != CONFIG_BACKING_MEMFD) {
+        *ret_field = HOST_PAGES;
+        return "pages that were set aside go with backing = \"memfd\"; choose that, or \"thp\"";
+    }
+    if (is_set_aside && size % page != 0) {
+        *ret_field = HOST_SIZE;
+        return "is not a multiple of the pages' size; change one of them";
+    }
+    return NULL;
+}
+
+static int check_memory(const struct config *config, struct error *error)
+{
+    static const enum config_key keys[] = {
+        [HOST_BACKING] = CONFIG_MEMORY_BACKING,
+        [HOST_PATH] = CONFIG_MEMORY_PATH,
+        [HOST_PAGES] = CONFIG_MEMORY_PAGES,
+        [HOST_SIZE] = CONFIG_MEMORY_SIZE,
+    };
+    enum host_field field;
+    const char *mistake = host_mistake(&config->memory.host, config->memory.size, &field);
+
+    return mistake == NULL ? 0 : config_error(config, keys[field], error, "%s", mistake);
+}
+
+/* ---- Spaces ---- */
+
+static bool space_is_known(const struct config *config, const char *name)
+{
+    bool known = strcmp(name, CONFIG_DEFAULT_SPACE) == 0;
+
+    for (size_t i = 0; i < config->lists.space_count && !known; i++)
+        known = strcmp(config->lists.spaces[i].name, name) == 0;
+    return known;
+}
+
+static int fail_unknown_space(const struct config *config, const struct config_position *position, const char *key,
+                              const char *name, struct error *error)
+{
+    return config_error_at(config, position, key, error,
+                           "there is no space \"%s\"; name one that a [[space]] has, or \"" CONFIG_DEFAULT_SPACE "\"",
+                           name);
+}
+
+/* A range that shows another's memory has none of its own. */
+static int check_alias(const struct config *config, const struct config_range *range, struct error *error)
+{
+    static const enum config_range_key host_keys[] = {CONFIG_RANGE_BACKING, CONFIG_RANGE_PATH, CONFIG_RANGE_PAGES,
+                                                      CONFIG_RANGE_POPULATE, CONFIG_RANGE_NODE};
+    char name[SCHEMA_NAME_SIZE];
+
+    if (!space_is_known(config, range->of))
+        return fail_unknown_space(config, &range->positions[CONFIG_RANGE_OF], "range.of", range->of, error);
+    for (size_t i = 0; i < sizeof(host_keys) / sizeof(host_keys[0]); i++) {
+        if (range->positions[host_keys[i]].line != 0)
+            return config_error_at(config, &range->positions[host_keys[i]],
+                                   config_schema_name(&config_range_table.keys[host_keys[i]], name), error,
+                                   "does not go with range.of: that memory is there already; take one of them out");
+    }
+    return 0;
+}
+
+static int check_range(const struct config *config, const struct config_range *range, struct error *error)
+{
+    static const enum config_range_key keys[] = {
+        [HOST_BACKING] = CONFIG_RANGE_BACKING,
+        [HOST_PATH] = CONFIG_RANGE_PATH,
+        [HOST_PAGES] = CONFIG_RANGE_PAGES,
+        [HOST_SIZE] = CONFIG_RANGE_SIZE,
+    };
+    enum host_field field;
+    char name[SCHEMA_NAME_SIZE];
+
+    if (range->of[0] != '\0')
+        return check_alias(config, range, error);
+    if (range->positions[CONFIG_RANGE_FROM].line != 0)
+        return config_error_at(config, &range->positions[CONFIG_RANGE_FROM], "range.from", error,
+                               "says where in another space; set range.of to the name of that");
+    const char *mistake = host_mistake(&range->host, range->size, &field);
+    if (mistake == NULL)
+        return 0;
+    return config_error_at(config, &range->positions[keys[field]],
+                           config_schema_name(&config_range_table.keys[keys[field]], name), error, "%s", mistake);
+}
+
+static int check_ranges(const struct config *config, const struct config_ranges *ranges, struct error *error)
+{
+    for (size_t i = 0; i < ranges->count; i++) {
+        const struct config_range *range = &ranges->items[i];
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(range->name, ranges->items[j].name) == 0)
+                return config_error_at(config, &range->positions[CONFIG_RANGE_NAME], "range.name", error,
+                                       "\"%s\" is the range in line %u already; give it another name", range->name,
+                                       ranges->items[j].position.line);
+        }
+        if (check_range(config, range, error) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check_spaces(const struct config *config, struct error *error)
+{
+    const struct config_lists *lists = &config->lists;
+
+    if (check_ranges(config, &lists->ranges, error) < 0)
+        return -1;
+    for (size_t i = 0; i < lists->space_count; i++) {
+        const struct config_space *space = &lists->spaces[i];
+        const struct config_position *position = &space->positions[CONFIG_SPACE_NAME];
+        if (strcmp(space->name, CONFIG_DEFAULT_SPACE) == 0)
+            return config_error_at(config, position, "space.name", error,
+                                   "\"%s\" is there already; its memory is in [memory] and [[memory.range]]",
+                                   space->name);
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(space->name, lists->spaces[j].name) == 0)
+                return config_error_at(config, position, "space.name", error,
+                                       "\"%s\" is the space in line %u already; give it another name", space->name,
+                                       lists->spaces[j].position.line);
+        }
+        if (check_ranges(config, &space->ranges, error) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check_vcpus(const struct config *config, struct error *error)
+{
+    for (size_t i = 0; i < config->lists.vcpu_count; i++) {
+        const struct config_vcpu *vcpu = &config->lists.vcpus[i];
+        if (config->boot.flat == NULL)
+            return config_error_at(config, &vcpu->position, "vcpu", error,
+                                   "a kernel starts its vCPUs itself; [[vcpu]] goes with boot.flat");
+        if (i >= config->cpu.count)
+            return config_error_at(config, &vcpu->position, "vcpu", error,
+                                   "there are %zu of them, and cpu.count is %u; change one of them",
+                                   config->lists.vcpu_count, config->cpu.count);
+        if (!space_is_known(config, vcpu->space))
+            return fail_unknown_space(config, &vcpu->positions[CONFIG_VCPU_SPACE], "vcpu.space", vcpu->space, error);
+    }
+    return 0;
+}
+
+/* ---- The rest ---- */
+
+static int check_boot(const struct config *config, struct error *error)
+{
+    enum { REAL_MODE_END = 1 << 20 };
+
+    if (config->boot.flat == NULL && config->boot.kernel == NULL)
+        return config_error(config, CONFIG_BOOT_KERNEL, error,
+                            "there is no kernel; set it to a bzImage or an ELF vmlinux, or use --kernel PATH");
+    if (config->boot.flat == NULL)
+        return 0;
+    if (config->boot.kernel != NULL)
+        return config_error(config, CONFIG_BOOT_FLAT, error,
+                            "there is boot.kernel too, and only one can be entered; take one of them out");
+    if (config->boot.initrd != NULL)
+        return config_error(config, CONFIG_BOOT_INITRD, error, "goes with boot.kernel; take it out");
+    if (config->boot.mode == CONFIG_MODE_REAL && config->boot.at >= REAL_MODE_END)
+        return config_error(config, CONFIG_BOOT_AT, error,
+                            "real mode reaches 1MiB only; make it smaller, or choose another boot.mode");
+    return 0;
+}
+
+static int check_serial(const struct config *config, struct error *error)
+{
+    switch (config->serial.backend) {
+    case CONFIG_SERIAL_PTY:
+        return 0;
+    case CONFIG_SERIAL_FILE:
+        if (config->serial.path == NULL)
+            return config_error(config, CONFIG_SERIAL_BACKEND, error,
+                                "\"file\" needs a file; set serial.path, or use --serial file:PATH");
+        return 0;
+    case CONFIG_SERIAL_UNIX:
+        if (config->serial.path == NULL)
+            return config_error(config, CONFIG_SERIAL_BACKEND, error,
+                                "\"unix\" needs a socket; set serial.path, or use --serial unix:PATH");
+        return 0;
+    case CONFIG_SERIAL_STDIO:
+    case CONFIG_SERIAL_NONE:
+        break;
+    }
+    if (config->serial.path != NULL)
+        return config_error(config, CONFIG_SERIAL_PATH, error,
+                            "has no use with serial.backend = \"%s\"; take it out, or choose file, unix or pty",
+                            config->serial.backend == CONFIG_SERIAL_NONE ? "none" : "stdio");
+    return 0;
+}
+
+int config_check(const struct config *config, struct error *error)
+{
+    if (check_memory(config, error) < 0 || check_spaces(config, error) < 0 || check_boot(config, error) < 0 ||
+        check_vcpus(config, error) < 0)
+        return -1;
+    return check_serial(config, error);
+}
