@@ -4,6 +4,7 @@
 #include "memory/x86/layout.h"
 #include "vmm/console/serial_host.h"
 #include "vmm/machine/boot.h"
+#include "vmm/machine/fault_report.h"
 #include "vmm/machine/guest_ram.h"
 #include "vmm/machine/legacy_devices.h"
 #include "vmm/machine/maps.h"
@@ -39,6 +40,7 @@ struct machine {
     bool has_vm;
     int vm_fd;
     int system_fd;
+    struct fault_log fault_log;
     struct guest_ram ram;
     struct irqchip irqchip;
     struct kvm_cpuid2 *supported_cpuid;
@@ -266,6 +268,9 @@ static int step_vm(struct machine *machine, struct error *error)
                          result == HV_NO_RESOURCES ? "the host is out of memory or descriptors" : strerror(errno));
     }
     machine->has_vm = true;
+    machine->fault_log.log = machine->log;
+    /* Before there is anybody whose faults could be under way, so it succeeds. */
+    (void)hvx_vm_set_fault_listener(fault_log_listen, &machine->fault_log);
     if (hvx_vm_kvm_fd(&machine->vm_fd) != HV_SUCCESS || hvx_system_kvm_fd(&machine->system_fd) != HV_SUCCESS)
         return error_set(error, ERROR_HOST, "KVM gave no virtual machine");
 

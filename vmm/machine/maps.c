@@ -1,47 +1,49 @@
 #include "vmm/machine/maps.h"
 
+#include "vmm/machine/fault_report.h"
+
 #include <Hypervisor/hvx.h>
 
 #include <inttypes.h>
 
-enum { FAULTS_SHOWN = 8, FLAGS_SIZE = 4 };
+enum { FAULTS_SHOWN = 8 };
 
-static const char *format_flags(hv_memory_flags_t flags, char text[FLAGS_SIZE])
+/* What follows the name of a range whose faults do not go to the devices. */
+static const char *policy_suffix(hvx_policy_t policy)
 {
-    text[0] = flags & HV_MEMORY_READ ? 'r' : '-';
-    text[1] = flags & HV_MEMORY_WRITE ? 'w' : '-';
-    text[2] = flags & HV_MEMORY_EXEC ? 'x' : '-';
-    text[3] = '\0';
-    return text;
+    switch (policy) {
+    case HVX_POLICY_CLIENT:
+        return "";
+    case HVX_POLICY_STOP:
+        return ", faults stop the machine";
+    case HVX_POLICY_LOG:
+        return ", faults are logged";
+    case HVX_POLICY_COUNT:
+        return ", faults are counted";
+    }
+    return "";
 }
 
 static void report_space(const struct log *log, hv_vm_space_t space, const hvx_space_info_t *info)
 {
     hvx_range_t range = {0};
-    char flags[FLAGS_SIZE];
+    char flags[FAULT_FLAGS_SIZE];
 
-    log_line(log, LOG_LEVEL_ERROR, "maps", "space %u: %zu ranges in %zu KVM slots, %u vCPUs%s", space,
-             info->range_count, info->slot_count, info->vcpu_count, info->is_strict ? ", strict" : "");
+    log_line(log, LOG_LEVEL_ERROR, "maps", "space %u: %zu ranges in %zu KVM slots, %u vCPUs, %" PRIu64 " faults%s",
+             space, info->range_count, info->slot_count, info->vcpu_count, info->fault_count,
+             info->is_strict ? ", strict" : "");
     for (hv_gpaddr_t gpa = 0; hvx_vm_query_space(space, gpa, &range) == HV_SUCCESS; gpa = range.gpa + range.size)
-        log_line(log, LOG_LEVEL_ERROR, "maps", "  0x%012" PRIx64 " - 0x%012" PRIx64 "  %s  %s", range.gpa,
-                 range.gpa + range.size - 1, format_flags(range.flags, flags), range.name);
+        log_line(log, LOG_LEVEL_ERROR, "maps", "  0x%012" PRIx64 " - 0x%012" PRIx64 "  %s  %s%s", range.gpa,
+                 range.gpa + range.size - 1, fault_format_flags(range.flags, flags), range.name,
+                 policy_suffix(range.policy));
 }
 
 static void report_fault(const struct log *log, const hvx_fault_t *fault)
 {
-    char wanted[FLAGS_SIZE], allowed[FLAGS_SIZE];
+    char text[256];
 
-    if (fault->vcpu == HVX_FAULT_NO_VCPU)
-        log_line(log, LOG_LEVEL_ERROR, "maps",
-                 "  fault %" PRIu64 ": %s: %s of %" PRIu64 " bytes at 0x%" PRIx64 " in space %u, \"%s\" allows %s",
-                 fault->number, fault->device, format_flags(fault->access, wanted), fault->length, fault->gpa,
-                 fault->space, fault->mapping, format_flags(fault->allowed, allowed));
-    else
-        log_line(log, LOG_LEVEL_ERROR, "maps",
-                 "  fault %" PRIu64 ": vCPU %u at rip 0x%" PRIx64 ": %s of %" PRIu64 " bytes at 0x%" PRIx64
-                 " in space %u, \"%s\" allows %s",
-                 fault->number, fault->vcpu, fault->rip, format_flags(fault->access, wanted), fault->length, fault->gpa,
-                 fault->space, fault->mapping, format_flags(fault->allowed, allowed));
+    fault_describe(fault, text, sizeof(text));
+    log_line(log, LOG_LEVEL_ERROR, "maps", "  fault %" PRIu64 ": %s", fault->number, text);
 }
 
 void maps_report(const struct log *log)
@@ -58,7 +60,7 @@ void maps_report(const struct log *log)
             report_space(log, space, &info);
     if (hvx_vm_faults(faults, &count, &total) != HV_SUCCESS)
         return;
-    log_line(log, LOG_LEVEL_ERROR, "maps", "%" PRIu64 " faults%s", total, count > 0 ? "; the last:" : "");
+    log_line(log, LOG_LEVEL_ERROR, "maps", "%" PRIu64 " faults recorded%s", total, count > 0 ? "; the last:" : "");
     for (size_t i = 0; i < count; i++)
         report_fault(log, &faults[i]);
 }

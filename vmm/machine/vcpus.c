@@ -1,5 +1,6 @@
 #include "vmm/machine/vcpus.h"
 
+#include "vmm/machine/fault_report.h"
 #include "vmm/machine/x86/boot_state.h"
 
 #include <Hypervisor/hvx.h>
@@ -109,12 +110,11 @@ static void stop_for_emulation_failure(struct vcpu_thread *self, const hvx_vcpu_
     stop(self, &outcome);
 }
 
-static void stop_for_fetch(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
+static void stop_for_fault(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
 {
     struct machine_outcome outcome = {.event = MACHINE_UNHANDLED_EXIT};
 
-    (void)snprintf(outcome.text, sizeof(outcome.text),
-                   "it jumped to guest-physical 0x%" PRIx64 ", where there is no memory", exit->memory.gpa);
+    fault_describe_exit(&exit->memory, outcome.text, sizeof(outcome.text));
     stop(self, &outcome);
 }
 
@@ -140,8 +140,8 @@ static void serve_exit(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
         serve_port(self, exit);
         break;
     case HVX_EXIT_MEMORY:
-        if (exit->memory.access == HV_MEMORY_EXEC)
-            stop_for_fetch(self, exit);
+        if (exit->memory.access == HV_MEMORY_EXEC || exit->memory.policy == HVX_POLICY_STOP)
+            stop_for_fault(self, exit);
         else
             serve_mmio(self, exit);
         break;
