@@ -235,6 +235,7 @@ START_TEST(where_nothing_is_mapped_is_no_fault_until_something_is_that_forbids_i
     exit = bare_guest_run(guest.vcpu);
     ck_assert_int_eq(exit.reason, HVX_EXIT_MEMORY);
     ck_assert_int_eq(exit.memory.policy, HVX_POLICY_CLIENT);
+    ck_assert_int_eq(bare_guest_run(guest.vcpu).reason, HVX_EXIT_MEMORY);
     expect_counts(0, 0);
     /* The mapping's policy went with it. */
     ck_assert_int_eq(hv_vm_map(guest.data, DATA_GPA, PAGE, 0), HV_SUCCESS);

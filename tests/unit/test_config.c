@@ -341,9 +341,8 @@ START_TEST(check_wants_a_backing_that_makes_sense)
     ck_assert_int_eq(config_check(&config, &error), -1);
     ck_assert_int_eq(config_set(&config, "--set", "memory.backing", "memfd", &error), 0);
     ck_assert_int_eq(config_check(&config, &error), -1);
-    assert_error(ERROR_CONFIG,
-                 "--set: memory.path: has a use only with backing = \"file\"; take it out, or choose "
-                 "that");
+    assert_error(ERROR_CONFIG, "--set: memory.path: has a use only with backing = \"file\"; take it out, or choose "
+                               "that");
     ck_assert_int_eq(config_set(&config, "--set", "memory.path", "", &error), 0);
     ck_assert_int_eq(config_check(&config, &error), 0);
     ck_assert_int_eq(config_set(&config, "--set", "memory.size", "129MiB", &error), 0);

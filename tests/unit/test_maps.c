@@ -64,20 +64,20 @@ static void write_text(const struct maps_state *state)
 START_TEST(text_has_every_range_with_what_is_behind_it)
 {
     write_text(NULL);
-    ck_assert_str_eq(
-        text, "space \"default\": 4 ranges\n"
-              "  0x000000000000 - 0x00000009ffff  rwx  ram            640 KiB  anonymous, thp\n"
-              "  0x0000000c0000 - 0x0000000fffff  r-x  rom            256 KiB  anonymous\n"
-              "  0x000000100000 - 0x000001ffffff  rwx  ram             31 MiB  anonymous, thp\n"
-              "  0x0000d0000000 - 0x0000d000ffff  rw-  mailbox         64 KiB  memfd, small, prefault, node 1; "
-              "fault: stop\n"
-              "  0x0000fec00000 - 0x0000fec00fff  the I/O APIC\n"
-              "  0x0000fee00000 - 0x0000fee00fff  the local APICs\n"
-              "  0x0000feffc000 - 0x0000feffcfff  KVM's identity map\n"
-              "  0x0000feffd000 - 0x0000feffffff  KVM's task state segment\n"
-              "space \"monitor\", strict: 1 ranges\n"
-              "  0x000000001000 - 0x000000001fff  r--  window           4 KiB  default 0xd0001000 (mailbox); "
-              "fault: count\n");
+    ck_assert_str_eq(text,
+                     "space \"default\": 4 ranges\n"
+                     "  0x000000000000 - 0x00000009ffff  rwx  ram            640 KiB  anonymous, thp\n"
+                     "  0x0000000c0000 - 0x0000000fffff  r-x  rom            256 KiB  anonymous\n"
+                     "  0x000000100000 - 0x000001ffffff  rwx  ram             31 MiB  anonymous, thp\n"
+                     "  0x0000d0000000 - 0x0000d000ffff  rw-  mailbox         64 KiB  memfd, small, prefault, node 1; "
+                     "fault: stop\n"
+                     "  0x0000fec00000 - 0x0000fec00fff  the I/O APIC\n"
+                     "  0x0000fee00000 - 0x0000fee00fff  the local APICs\n"
+                     "  0x0000feffc000 - 0x0000feffcfff  KVM's identity map\n"
+                     "  0x0000feffd000 - 0x0000feffffff  KVM's task state segment\n"
+                     "space \"monitor\", strict: 1 ranges\n"
+                     "  0x000000001000 - 0x000000001fff  r--  window           4 KiB  default 0xd0001000 (mailbox); "
+                     "fault: count\n");
 }
 END_TEST
 
@@ -107,10 +107,11 @@ START_TEST(text_of_a_running_machine_has_counts_and_faults)
     ck_assert_ptr_nonnull(strstr(text, "space \"default\": 4 ranges in 3 KVM slots, 2 vCPUs, 9 faults\n"));
     ck_assert_ptr_nonnull(strstr(text, "space \"monitor\", strict: 1 ranges in 1 KVM slots, 0 vCPUs, 0 faults\n"));
     ck_assert_ptr_nonnull(strstr(text, "9 faults recorded; the last:\n"));
-    ck_assert_ptr_nonnull(strstr(text, "  fault 7: vCPU 1 at rip 0xfff0 wrote 4 bytes (0x12345678) at 0xc0010 of "
-                                       "\"rom\" in space \"default\", which allows r-x\n"));
+    ck_assert_ptr_nonnull(strstr(text, "  fault 7: vCPU 1 at rip 0xfff0 wrote 4 bytes at guest-physical 0xc0010 "
+                                       "(0x12345678), \"rom\" of space \"default\", which allows r-x\n"));
     ck_assert_ptr_nonnull(
-        strstr(text, "  fault 8: disk0 read 512 bytes at 0x0 in space \"monitor\", where nothing is allowed\n"));
+        strstr(text, "  fault 8: disk0 read 512 bytes at guest-physical 0x0 of space \"monitor\", where nothing is "
+                     "allowed\n"));
 }
 END_TEST
 
@@ -149,9 +150,8 @@ START_TEST(json_says_the_same)
     ck_assert_str_eq(name, "monitor");
     ck_assert_int_eq(strict, 1);
     range = json_array_get(json_object_get(space, "ranges"), 0);
-    ck_assert_int_eq(json_unpack(range, "{s:{s:s, s:I, s:s}}", "of", "space", &of_space, "gpa", &of_gpa, "range",
-                                 &of_range),
-                     0);
+    ck_assert_int_eq(
+        json_unpack(range, "{s:{s:s, s:I, s:s}}", "of", "space", &of_space, "gpa", &of_gpa, "range", &of_range), 0);
     ck_assert_str_eq(of_space, "default");
     ck_assert_int_eq(of_gpa, 0xd0001000);
     ck_assert_str_eq(of_range, "mailbox");
@@ -211,15 +211,15 @@ START_TEST(changes_are_what_only_one_has)
                                  "flags = 'rw'\nbacking = 'memfd'\npages = 'small'\npopulate = 'prefault'\nnode = 1\n"
                                  "[[space]]\nname = 'other'\n"),
                       5);
-    ck_assert_str_eq(
-        text, "space \"default\"\n"
-              "- 0x000000100000 - 0x000001ffffff  rwx  ram             31 MiB  anonymous, thp\n"
-              "+ 0x000000100000 - 0x000003ffffff  rwx  ram             63 MiB  anonymous, thp\n"
-              "- space \"monitor\", strict\n"
-              "space \"monitor\"\n"
-              "- 0x000000001000 - 0x000000001fff  r--  window           4 KiB  default 0xd0001000 (mailbox); "
-              "fault: count\n"
-              "+ space \"other\"\n");
+    ck_assert_str_eq(text,
+                     "space \"default\"\n"
+                     "- 0x000000100000 - 0x000001ffffff  rwx  ram             31 MiB  anonymous, thp\n"
+                     "+ 0x000000100000 - 0x000003ffffff  rwx  ram             63 MiB  anonymous, thp\n"
+                     "- space \"monitor\", strict\n"
+                     "space \"monitor\"\n"
+                     "- 0x000000001000 - 0x000000001fff  r--  window           4 KiB  default 0xd0001000 (mailbox); "
+                     "fault: count\n"
+                     "+ space \"other\"\n");
 }
 END_TEST
 

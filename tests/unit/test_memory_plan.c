@@ -94,7 +94,7 @@ START_TEST(alias_shows_each_piece_of_memory_that_it_spans)
                              "[[space.range]]\nname = 'back'\nat = 0x7000\nsize = '4KiB'\nof = 'a'\nfrom = 0x1000\n"),
                      -1);
     /* Between 640 KiB and the ROM there is nothing. */
-    ck_assert_str_eq(error.text, "vm.toml:14:6: range.of: \"low\" shows \"default\" from 0x9f000 on, which has no "
+    ck_assert_str_eq(error.text, "vm.toml:15:6: range.of: \"low\" shows \"default\" from 0x9f000 on, which has no "
                                  "memory of its own at 0xa0000; change range.from or range.size");
 
     ck_assert_int_eq(plan_of("boot.kernel = '/k'\nmemory.size = '32MiB'\n"
@@ -135,8 +135,7 @@ START_TEST(overlaps_name_both_owners)
                    kernel);
     assert_refused(text, "vm.toml:11:6: range.at: \"y\" of line 9 (0x0 - 0x2fff) overlaps \"x\" of line 5 "
                          "(0x2000 - 0x3fff) in space \"s\"; move one of them");
-    (void)snprintf(text, sizeof(text),
-                   "%s[[memory.range]]\nname = 'x'\nat = 0xfffffffff000\nsize = '8KiB'\n", kernel);
+    (void)snprintf(text, sizeof(text), "%s[[memory.range]]\nname = 'x'\nat = 0xfffffffff000\nsize = '8KiB'\n", kernel);
     assert_refused(text, "vm.toml:6:8: range.size: \"x\" would end above 256TiB; make it smaller, or place it lower");
 }
 END_TEST

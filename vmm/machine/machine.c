@@ -4,6 +4,7 @@
 #include "memory/x86/layout.h"
 #include "vmm/console/serial_host.h"
 #include "vmm/machine/boot.h"
+#include "vmm/machine/fault_log.h"
 #include "vmm/machine/legacy_devices.h"
 #include "vmm/machine/machine_memory.h"
 #include "vmm/machine/map_report.h"
@@ -42,6 +43,7 @@ struct machine {
     struct machine_memory memory;
     /* The space that each vCPU starts in. */
     hv_vm_space_t *vcpu_spaces;
+    struct fault_log fault_log;
     struct irqchip irqchip;
     struct kvm_cpuid2 *supported_cpuid;
     const struct cpu_feature **hidden;
@@ -275,6 +277,10 @@ static int step_vm(struct machine *machine, struct error *error)
                          result == HV_NO_RESOURCES ? "the host is out of memory or descriptors" : strerror(errno));
     }
     machine->has_vm = true;
+    machine->fault_log.log = machine->log;
+    machine->fault_log.memory = &machine->memory;
+    /* Before there is anybody whose faults could be under way, so it succeeds. */
+    (void)hvx_vm_set_fault_listener(fault_log_listen, &machine->fault_log);
     if (hvx_vm_kvm_fd(&machine->vm_fd) != HV_SUCCESS || hvx_system_kvm_fd(&machine->system_fd) != HV_SUCCESS)
         return error_set(error, ERROR_HOST, "KVM gave no virtual machine");
     return 0;
@@ -438,6 +444,13 @@ static struct kvm_cpuid2 *on_cpuid(void *context, unsigned index, struct error *
     return make_cpuid(context, index, &table, error) < 0 ? NULL : table;
 }
 
+static const char *on_space_name(void *context, hv_vm_space_t space)
+{
+    const struct machine *machine = context;
+
+    return machine_memory_space_name(&machine->memory, space);
+}
+
 static int on_enter_sandbox(void *context, const char *thread_name, struct error *error)
 {
     (void)context;
@@ -451,6 +464,7 @@ static int step_vcpus(struct machine *machine, struct error *error)
         .ports = machine->ports,
         .mmio = machine->mmio,
         .spaces = machine->vcpu_spaces,
+        .space_name = on_space_name,
         .log = machine->log,
         .cpuid = on_cpuid,
         .enter_sandbox = on_enter_sandbox,

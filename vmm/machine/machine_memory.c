@@ -240,6 +240,14 @@ int machine_memory_clear(struct machine_memory *memory, struct error *error)
     return 0;
 }
 
+const char *machine_memory_space_name(const struct machine_memory *memory, hv_vm_space_t space)
+{
+    for (size_t i = 0; i < memory->space_count; i++)
+        if (memory->spaces[i] == space)
+            return memory->plan->spaces[i].name;
+    return "?";
+}
+
 /* ---- The loader ---- */
 
 static void *host_address(void *context, uint64_t gpa, uint64_t size)

@@ -33,6 +33,9 @@ void machine_memory_destroy(struct machine_memory *memory);
  */
 int machine_memory_clear(struct machine_memory *memory, struct error *error);
 
+/* What the configuration calls a space; "?" for one that is not the machine's. Any thread, once it is there. */
+const char *machine_memory_space_name(const struct machine_memory *memory, hv_vm_space_t space);
+
 /* A space as the loader sees it: works as long as the VM does. */
 struct guest_memory machine_memory_loader_view(hv_vm_space_t space);
 

@@ -17,7 +17,8 @@ enum machine_event {
     /* The guest wrote to the debug-exit port; argument is the value. */
     MACHINE_DEBUG_EXIT,
     MACHINE_TRIPLE_FAULT,
-    /* An exit that this program does not handle, or a jump to where there is no memory. */
+    /* An exit that this program does not handle, a jump to where nothing may be executed, or a fault that is to stop.
+     */
     MACHINE_UNHANDLED_EXIT,
     /* KVM cannot carry out an instruction of the guest. */
     MACHINE_EMULATION_FAILURE,

@@ -1,6 +1,7 @@
 #include "vmm/machine/vcpus.h"
 
 #include "vmm/machine/x86/boot_state.h"
+#include "vmm/maps/maps.h"
 
 #include <Hypervisor/hvx.h>
 
@@ -109,12 +110,14 @@ static void stop_for_emulation_failure(struct vcpu_thread *self, const hvx_vcpu_
     stop(self, &outcome);
 }
 
-static void stop_for_fetch(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
+static void stop_for_fault(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
 {
     struct machine_outcome outcome = {.event = MACHINE_UNHANDLED_EXIT};
 
-    (void)snprintf(outcome.text, sizeof(outcome.text),
-                   "it jumped to guest-physical 0x%" PRIx64 ", where there is no memory", exit->memory.gpa);
+    const struct vcpus_environment *environment = &self->group->environment;
+
+    maps_describe_exit(&exit->memory, environment->space_name(environment->context, exit->memory.space), outcome.text,
+                       sizeof(outcome.text));
     stop(self, &outcome);
 }
 
@@ -154,8 +157,10 @@ static void serve_exit(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
         serve_port(self, exit);
         break;
     case HVX_EXIT_MEMORY:
-        if (exit->memory.access == HV_MEMORY_EXEC)
-            stop_for_fetch(self, exit);
+        /* Devices have registers in the default space only: elsewhere there is nothing that would answer. */
+        if (exit->memory.access == HV_MEMORY_EXEC || exit->memory.policy == HVX_POLICY_STOP ||
+            exit->memory.space != HV_VM_SPACE_DEFAULT)
+            stop_for_fault(self, exit);
         else
             serve_mmio(self, exit);
         break;

@@ -25,6 +25,8 @@ struct vcpus_environment {
     const struct log *log;
     /* The space that each vCPU starts in. */
     const hv_vm_space_t *spaces;
+    /* What messages call a space. Any thread. */
+    const char *(*space_name)(void *context, hv_vm_space_t space);
     /* The CPUID table of a vCPU, to be freed with free(); NULL with *error. */
     struct kvm_cpuid2 *(*cpuid)(void *context, unsigned index, struct error *error);
     /* Called once on each thread before its vCPU runs for the first time. 0, or -1 with *error. */

@@ -55,6 +55,12 @@ const char *maps_format_size(uint64_t size, char out[MAPS_SIZE_SIZE]);
 const char *maps_format_source(const struct memory_plan *plan, const struct plan_range *range,
                                char out[MAPS_SOURCE_SIZE]);
 
+/* One sentence without a full stop: who did what in the space of that name, and where. Too long a one is cut. */
+void maps_describe_fault(const hvx_fault_t *fault, const char *space, char *text, size_t size);
+
+/* The same of a vCPU's exit, where the vCPU is "it". Asks the VM for the mapping's name. */
+void maps_describe_exit(const hvx_exit_memory_t *access, const char *space, char *text, size_t size);
+
 /* The word of the configuration for a policy; NULL for that of the machine's own memory. */
 const char *maps_policy_name(hvx_policy_t policy);
 

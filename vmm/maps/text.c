@@ -65,23 +65,11 @@ static void say_ranges(const struct writer *writer, const struct memory_plan *pl
 
 static void say_fault(const struct writer *writer, const struct memory_plan *plan, const hvx_fault_t *fault)
 {
-    char wanted[MAPS_FLAGS_SIZE], allowed[MAPS_FLAGS_SIZE];
-    char who[HVX_NAME_SIZE + 32];
-    char data[2 * sizeof(fault->data) + 16] = "";
+    char text[LINE_SIZE];
 
-    if (fault->vcpu == HVX_FAULT_NO_VCPU)
-        (void)snprintf(who, sizeof(who), "%s", fault->device);
-    else
-        (void)snprintf(who, sizeof(who), "vCPU %u at rip 0x%" PRIx64, fault->vcpu, fault->rip);
-    if (fault->vcpu != HVX_FAULT_NO_VCPU && fault->access == HV_MEMORY_WRITE) {
-        uint64_t value = 0;
-        memcpy(&value, fault->data, sizeof(value));
-        (void)snprintf(data, sizeof(data), " (0x%" PRIx64 ")", value);
-    }
-    say(writer, "  fault %" PRIu64 ": %s: %s of %" PRIu64 " bytes%s at 0x%" PRIx64 " in \"%s\", where \"%s\" allows %s",
-        fault->number, who, maps_format_flags(fault->access, wanted), fault->length, data, fault->gpa,
-        fault->space < plan->space_count ? plan->spaces[fault->space].name : "?", fault->mapping,
-        maps_format_flags(fault->allowed, allowed));
+    maps_describe_fault(fault, fault->space < plan->space_count ? plan->spaces[fault->space].name : "?", text,
+                        sizeof(text));
+    say(writer, "  fault %" PRIu64 ": %s", fault->number, text);
 }
 
 void maps_write_text(const struct memory_plan *plan, const struct maps_state *state, maps_line *line, void *context)
