@@ -159,6 +159,8 @@ static const struct rule rules[] = {
     IOCTL(KVM_SET_LAPIC, VCPU, "local APIC"),
     IOCTL(KVM_GET_MP_STATE, VCPU, "waiting for a start-up interrupt, or running"),
     IOCTL(KVM_SET_MP_STATE, VCPU, "the same"),
+    IOCTL(KVM_GET_DEVICE_ATTR, VCPU, "a move between spaces: the offset of the time stamp counter"),
+    IOCTL(KVM_SET_DEVICE_ATTR, VCPU, "the same"),
     IOCTL(KVM_TRANSLATE, VCPU, "where a crash's instruction lies in memory"),
 };
 

@@ -23,7 +23,7 @@ static hv_return_t kvm_vcpu_in(struct vcpu *vcpu, hv_vm_space_t space, struct kv
         return result;
     if (ret_kvm->is_ready)
         return HV_SUCCESS;
-    result = vcpu_state_match(vcpu->fd, ret_kvm->fd);
+    result = vcpu_state_match(vcpu->vm->kvm.fd, vcpu->fd, ret_kvm->fd);
     if (result == HV_SUCCESS)
         kvm_slots_vcpu_is_ready(vcpu->vm->slots[space], vcpu->id);
     return result;

@@ -44,19 +44,19 @@ struct vcpu_state {
     struct kvm_xsave xsave;
 };
 
-/* The indices of all MSRs that KVM keeps, in a struct kvm_msr_list. */
-static struct kvm_msr_list *msr_list_get(int system_fd)
+/* What a request for a list of MSRs gives: KVM_GET_MSR_INDEX_LIST or KVM_GET_MSR_FEATURE_INDEX_LIST. */
+static struct kvm_msr_list *msr_list_get(int system_fd, unsigned long request)
 {
     struct kvm_msr_list probe = {.nmsrs = 0};
 
     /* With no room KVM says E2BIG and how many there are. */
-    if (ioctl(system_fd, KVM_GET_MSR_INDEX_LIST, &probe) < 0 && errno != E2BIG)
+    if (ioctl(system_fd, request, &probe) < 0 && errno != E2BIG)
         return NULL;
     struct kvm_msr_list *list = malloc(sizeof(*list) + probe.nmsrs * sizeof(list->indices[0]));
     if (list == NULL)
         return NULL;
     list->nmsrs = probe.nmsrs;
-    if (ioctl(system_fd, KVM_GET_MSR_INDEX_LIST, list) < 0) {
+    if (ioctl(system_fd, request, list) < 0) {
         free(list);
         return NULL;
     }
@@ -88,17 +88,31 @@ static int msrs_capture(int vcpu_fd, struct kvm_msrs *msrs)
     return next < total ? -1 : 0;
 }
 
-/* The MSRs that a vCPU has and that are wanted, with their values; the caller's to free. NULL: KVM refused, or no
- * memory. */
+static bool list_has(const struct kvm_msr_list *list, uint32_t index)
+{
+    bool found = false;
+
+    for (uint32_t i = 0; list != NULL && i < list->nmsrs && !found; i++)
+        found = list->indices[i] == index;
+    return found;
+}
+
+/*
+ * The MSRs that a vCPU has and that are wanted, with their values; the caller's to free. NULL: KVM refused, or no
+ * memory. Those that tell what the processor can do are left out: they belong to it as CPUID does, and KVM refuses to
+ * change them once it has run.
+ */
 static struct kvm_msrs *msrs_of(int system_fd, int vcpu_fd, bool (*is_wanted)(uint32_t index))
 {
-    struct kvm_msr_list *list = msr_list_get(system_fd);
+    struct kvm_msr_list *list = msr_list_get(system_fd, KVM_GET_MSR_INDEX_LIST);
     if (list == NULL)
         return NULL;
+    struct kvm_msr_list *features = msr_list_get(system_fd, KVM_GET_MSR_FEATURE_INDEX_LIST);
     struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + list->nmsrs * sizeof(msrs->entries[0]));
     for (uint32_t i = 0; msrs != NULL && i < list->nmsrs; i++)
-        if (is_wanted(list->indices[i]))
+        if (is_wanted(list->indices[i]) && !list_has(features, list->indices[i]))
             msrs->entries[msrs->nmsrs++].index = list->indices[i];
+    free(features);
     free(list);
     if (msrs != NULL && msrs_capture(vcpu_fd, msrs) == 0)
         return msrs;
@@ -272,7 +286,19 @@ void vcpu_baggage_free(struct vcpu_baggage *baggage)
     free(baggage);
 }
 
-hv_return_t vcpu_state_match(int from_fd, int to_fd)
+/* What one processor says that it can do, the other says too, as far as KVM has it. */
+static void match_features(int system_fd, int from_fd, int to_fd)
+{
+    struct kvm_msr_list *features = msr_list_get(system_fd, KVM_GET_MSR_FEATURE_INDEX_LIST);
+    uint64_t value = 0;
+
+    for (uint32_t i = 0; features != NULL && i < features->nmsrs; i++)
+        if (vcpu_access_msr(from_fd, KVM_GET_MSRS, features->indices[i], &value))
+            (void)vcpu_access_msr(to_fd, KVM_SET_MSRS, features->indices[i], &value);
+    free(features);
+}
+
+hv_return_t vcpu_state_match(int system_fd, int from_fd, int to_fd)
 {
     enum { ENTRIES = 256 };
     struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + ENTRIES * sizeof(cpuid->entries[0]));
@@ -284,6 +310,8 @@ hv_return_t vcpu_state_match(int from_fd, int to_fd)
     if (ioctl(from_fd, KVM_GET_CPUID2, cpuid) < 0 || (cpuid->nent > 0 && ioctl(to_fd, KVM_SET_CPUID2, cpuid) < 0))
         result = HV_ERROR;
     free(cpuid);
+    if (result == HV_SUCCESS)
+        match_features(system_fd, from_fd, to_fd);
     return result;
 }
 

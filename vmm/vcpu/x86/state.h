@@ -35,7 +35,7 @@ hv_return_t vcpu_baggage_create(int system_fd, int vcpu_fd, struct vcpu_baggage 
 void vcpu_baggage_free(struct vcpu_baggage *baggage);
 
 /* Makes a new KVM vCPU in another VM one of the same kind: CPUID and the like, which a guest cannot change. */
-hv_return_t vcpu_state_match(int from_fd, int to_fd);
+hv_return_t vcpu_state_match(int system_fd, int from_fd, int to_fd);
 
 /* How a state is carried: out of the default space, whose interrupt controllers stay; into it; between others. */
 enum vcpu_direction { VCPU_LEAVES_DEFAULT, VCPU_ENTERS_DEFAULT, VCPU_BETWEEN_OTHERS };

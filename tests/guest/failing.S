@@ -1,0 +1,3 @@
+.include "guest.inc"
+.code32
+        end     7
