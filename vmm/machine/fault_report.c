@@ -78,7 +78,7 @@ void fault_describe_exit(const hvx_exit_memory_t *access, char *text, size_t siz
 void fault_log_listen(void *context, const hvx_fault_t *fault)
 {
     struct fault_log *fault_log = context;
-    char text[256];
+    char text[FAULT_TEXT_SIZE];
 
     if (fault->policy != HVX_POLICY_LOG && fault->vcpu != HVX_FAULT_NO_VCPU)
         return;

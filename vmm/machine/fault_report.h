@@ -10,7 +10,8 @@
 
 #include <stddef.h>
 
-enum { FAULT_FLAGS_SIZE = 4 };
+/* Room for flags, and for any sentence. */
+enum { FAULT_FLAGS_SIZE = 4, FAULT_TEXT_SIZE = 512 };
 
 /* "r-x", in the caller's text, which it gives back. */
 const char *fault_format_flags(hv_memory_flags_t flags, char text[FAULT_FLAGS_SIZE]);

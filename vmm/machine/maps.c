@@ -40,7 +40,7 @@ static void report_space(const struct log *log, hv_vm_space_t space, const hvx_s
 
 static void report_fault(const struct log *log, const hvx_fault_t *fault)
 {
-    char text[256];
+    char text[FAULT_TEXT_SIZE];
 
     fault_describe(fault, text, sizeof(text));
     log_line(log, LOG_LEVEL_ERROR, "maps", "  fault %" PRIu64 ": %s", fault->number, text);
