@@ -5,7 +5,7 @@
 void fault_log_listen(void *context, const hvx_fault_t *fault)
 {
     struct fault_log *fault_log = context;
-    char text[256];
+    char text[512];
 
     if (fault->policy != HVX_POLICY_LOG && fault->vcpu != HVX_FAULT_NO_VCPU)
         return;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LINE_SIZE = 320 };
+enum { LINE_SIZE = 512 };
 
 struct writer {
     maps_line *line;

@@ -64,6 +64,8 @@ HV_API hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, h
  * fault on, an access that is still pending included.
  * A fetch cannot be answered: it is an exit whatever the policy. Nor is a device's access ever answered: it gets
  * HV_DENIED. What an access is, KVM says: at most 8 bytes in one page; a longer one, or one over a page's end, is two.
+ * A guest whose accesses are answered without end still leaves for hv_vcpu_interrupt() and for a deadline. A signal of
+ * the client's own ends a run only if it comes while the vCPU is in the guest.
  * HV_ERROR: part of the range is not mapped. HV_NO_RESOURCES: no memory.
  */
 HV_API hv_return_t hvx_vm_set_policy(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, hvx_policy_t policy);
@@ -107,7 +109,10 @@ typedef struct {
     size_t slot_count;
     bool is_strict;
     unsigned vcpu_count;
-    /* Faults (see hvx_fault_t) of vCPUs and devices since the space was made, whatever their policy. */
+    /*
+     * Faults (see hvx_fault_t) of vCPUs and devices since the space was made, whatever their policy. A load or store
+     * that is repeated is one; a fetch is one each time it is tried.
+     */
     uint64_t fault_count;
 } hvx_space_info_t;
 
