@@ -355,6 +355,20 @@ hv_return_t hvx_vm_dirty_stop(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
     return call_on_range(asid, gpa, size, space_dirty_stop);
 }
 
+hv_return_t hvx_vm_dirty_use_ring(hv_vm_space_t asid, uint32_t entries)
+{
+    struct vm *vm;
+    struct space *space;
+    const bool is_power_of_two = entries != 0 && (entries & (entries - 1)) == 0;
+    hv_return_t result = lock_space(asid, is_power_of_two ? HV_SUCCESS : HV_BAD_ARGUMENT, &vm, &space);
+
+    if (result != HV_SUCCESS)
+        return result;
+    result = vm_use_ring(vm, asid, entries);
+    vm_unlock(vm);
+    return result;
+}
+
 hv_return_t hvx_vm_dirty_fetch(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, uint64_t *bitmap)
 {
     struct vm *vm;

@@ -109,6 +109,18 @@ HV_API hv_return_t hvx_vm_dirty_stop(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t
  */
 HV_API hv_return_t hvx_vm_dirty_fetch(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, uint64_t *bitmap);
 
+/*
+ * Has the vCPUs of a space report what they write through KVM's rings, each with one of so many entries, instead of a
+ * bitmap: then a fetch costs what has been written, and not what is tracked, and keeps the vCPUs outside the guest
+ * while it collects. Tracking is the same otherwise. A ring that is full is emptied by hv_vcpu_run(). A KVM that
+ * emulates the processor in software may overrun a ring; then all that is tracked in the space counts as written. It
+ * holds as long as the space does, and takes 16 bytes of kernel memory for each entry of each vCPU.
+ *
+ * entries: a power of two. HV_BAD_ARGUMENT: it is none, or fewer or more than KVM has (256 or 1024 to 65536, today).
+ * HV_UNSUPPORTED: KVM has no rings. HV_BUSY: a vCPU has been in the space, or it has rings. HV_NO_RESOURCES.
+ */
+HV_API hv_return_t hvx_vm_dirty_use_ring(hv_vm_space_t asid, uint32_t entries);
+
 /* In the place of a vCPU's id: the access was a device's. */
 #define HVX_FAULT_NO_VCPU UINT32_MAX
 
