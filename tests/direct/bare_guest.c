@@ -38,14 +38,15 @@ uint32_t bare_guest_smallest_ring(void)
     hv_return_t result = HV_BAD_ARGUMENT;
     uint32_t entries = 1;
 
-    ck_assert_int_eq(hv_vm_create(HV_VM_DEFAULT), HV_SUCCESS);
+    if (hv_vm_create(HV_VM_DEFAULT) != HV_SUCCESS)
+        abort();
     while (entries < 1u << 31 && (result = hvx_vm_dirty_use_ring(HV_VM_SPACE_DEFAULT, entries)) == HV_BAD_ARGUMENT)
         entries *= 2;
-    ck_assert_int_eq(hv_vm_destroy(), HV_SUCCESS);
+    hv_vm_destroy();
     if (result == HV_UNSUPPORTED)
         printf("skipped: this KVM has no dirty rings\n");
-    else
-        ck_assert_int_eq(result, HV_SUCCESS);
+    else if (result != HV_SUCCESS)
+        abort();
     return result == HV_SUCCESS ? entries : 0;
 }
 
