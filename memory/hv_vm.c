@@ -473,6 +473,22 @@ hv_return_t hvx_vm_write_space(hv_vm_space_t asid, hv_gpaddr_t gpa, const void *
 
 /* ---- Host memory ---- */
 
+static hv_return_t allocation_error(int error)
+{
+    switch (error) {
+    case ENOMEM:
+    case EAGAIN:
+    case EFAULT:
+        return HV_NO_RESOURCES;
+    case ENXIO:
+        return HV_BAD_ARGUMENT;
+    case ENOSYS:
+        return HV_UNSUPPORTED;
+    default:
+        return HV_ERROR;
+    }
+}
+
 hv_return_t hvx_vm_allocate_backed(void **uvap, size_t size, const hvx_backing_t *backing)
 {
     if (uvap == NULL || backing == NULL || size == 0 || size % PAGE_SIZE != 0 || backing->offset % PAGE_SIZE != 0 ||
@@ -484,8 +500,9 @@ hv_return_t hvx_vm_allocate_backed(void **uvap, size_t size, const hvx_backing_t
     allocation->size = size;
     allocation->memory = host_memory_allocate(size, backing);
     if (allocation->memory == NULL) {
+        const hv_return_t result = allocation_error(errno);
         free(allocation);
-        return errno == ENOMEM || errno == EAGAIN || errno == EFAULT ? HV_NO_RESOURCES : HV_ERROR;
+        return result;
     }
     *uvap = allocation->memory;
     pthread_mutex_lock(&process.lock);

@@ -5,7 +5,6 @@
 #include "bare_guest.h"
 #include "unit_test.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -73,6 +72,20 @@ static void expect_pages(const uint64_t *bits, unsigned first, unsigned count, b
             ck_abort_msg("page %u is%s dirty", page, has(bits, page) ? "" : " not");
 }
 
+/* Mappings of vCPUs in this process. */
+static unsigned vcpu_mappings(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    unsigned count = 0;
+    char line[512];
+
+    while (maps != NULL && fgets(line, sizeof(line), maps) != NULL)
+        count += strstr(line, "kvm-vcpu") != NULL;
+    if (maps != NULL)
+        fclose(maps);
+    return count;
+}
+
 START_TEST(what_cannot_be_is_refused)
 {
     static const uint32_t wrong[] = {0, 3, 1000, UINT32_MAX, 1, 128, 1u << 17, 1u << 31};
@@ -89,9 +102,6 @@ START_TEST(what_cannot_be_is_refused)
     ck_assert_int_eq(hvx_vm_dirty_use_ring(99, LARGE_RING), HV_BAD_ARGUMENT);
     ck_assert_int_eq(hvx_vm_dirty_use_ring(space, LARGE_RING), HV_SUCCESS);
     ck_assert_int_eq(hvx_vm_dirty_use_ring(space, LARGE_RING), HV_BUSY);
-    /* Another space with the id has none. */
-    ck_assert_int_eq(hv_vm_space_destroy(space), HV_SUCCESS);
-    ck_assert_int_eq(hv_vm_space_create(&space), HV_SUCCESS);
     ck_assert_int_eq(hv_vcpu_create(&vcpu, HV_VCPU_DEFAULT), HV_SUCCESS);
     ck_assert_int_eq(hvx_vm_dirty_use_ring(HV_VM_SPACE_DEFAULT, LARGE_RING), HV_BUSY);
     ck_assert_int_eq(hv_vcpu_set_space(vcpu, space), HV_SUCCESS);
@@ -101,6 +111,31 @@ START_TEST(what_cannot_be_is_refused)
     ck_assert_int_eq(hv_vcpu_destroy(vcpu), HV_SUCCESS);
     ck_assert_int_eq(hvx_vm_dirty_use_ring(space, LARGE_RING), HV_BUSY);
     ck_assert_int_eq(hvx_vm_dirty_use_ring(HV_VM_SPACE_DEFAULT, LARGE_RING), HV_BUSY);
+    ck_assert_int_eq(hv_vm_destroy(), HV_SUCCESS);
+}
+END_TEST
+
+START_TEST(a_space_without_vcpus_remembers_its_ring)
+{
+    hv_vm_space_t space;
+    hv_vcpuid_t vcpu;
+
+    ck_assert_int_eq(hv_vm_create(HV_VM_DEFAULT), HV_SUCCESS);
+    ck_assert_int_eq(hv_vcpu_create(&vcpu, HV_VCPU_DEFAULT), HV_SUCCESS);
+    ck_assert_int_eq(hv_vm_space_create(&space), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vm_dirty_use_ring(space, LARGE_RING), HV_SUCCESS);
+    ck_assert_uint_eq(vcpu_mappings(), 1);
+    /* The other vCPU's struct kvm_run, and its ring. */
+    ck_assert_int_eq(hv_vcpu_set_space(vcpu, space), HV_SUCCESS);
+    ck_assert_uint_eq(vcpu_mappings(), 3);
+    ck_assert_int_eq(hv_vcpu_set_space(vcpu, HV_VM_SPACE_DEFAULT), HV_SUCCESS);
+    /* Another space with the id has none. */
+    ck_assert_int_eq(hv_vm_space_destroy(space), HV_SUCCESS);
+    ck_assert_uint_eq(vcpu_mappings(), 1);
+    ck_assert_int_eq(hv_vm_space_create(&space), HV_SUCCESS);
+    ck_assert_int_eq(hv_vcpu_set_space(vcpu, space), HV_SUCCESS);
+    ck_assert_uint_eq(vcpu_mappings(), 2);
+    ck_assert_int_eq(hv_vcpu_destroy(vcpu), HV_SUCCESS);
     ck_assert_int_eq(hv_vm_destroy(), HV_SUCCESS);
 }
 END_TEST
@@ -264,20 +299,6 @@ START_TEST(an_instruction_that_is_carried_on_outside_the_guest_overruns_no_ring)
 }
 END_TEST
 
-/* Mappings of vCPUs in this process. */
-static unsigned vcpu_mappings(void)
-{
-    FILE *maps = fopen("/proc/self/maps", "re");
-    unsigned count = 0;
-    char line[512];
-
-    while (maps != NULL && fgets(line, sizeof(line), maps) != NULL)
-        count += strstr(line, "kvm-vcpu") != NULL;
-    if (maps != NULL)
-        fclose(maps);
-    return count;
-}
-
 START_TEST(a_forked_child_has_no_ring)
 {
     int status;
@@ -310,6 +331,7 @@ int main(void)
         return 77;
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, what_cannot_be_is_refused);
+    tcase_add_test(tcase, a_space_without_vcpus_remembers_its_ring);
     tcase_add_test(tcase, a_full_ring_loses_nothing);
     tcase_add_test(tcase, a_ring_goes_round_and_round);
     tcase_add_test(tcase, a_deadline_ends_a_guest_that_fills_rings);

@@ -46,12 +46,20 @@ typedef struct {
     hvx_pages_t pages;
     /* Have the host provide all of it now, instead of when it is first touched. */
     bool prefault;
+    /*
+     * Take its pages from one NUMA node of the host alone; without has_node from where the host likes. Pages that a
+     * file has already stay where they are, and those of a file on disk are where the host has read them.
+     */
+    bool has_node;
+    unsigned node;
 } hvx_backing_t;
 
 /*
  * As hv_vm_allocate(), with a choice of what is behind the memory; hv_vm_deallocate() releases it. Memory of 2 MiB or
  * more begins at a multiple of that, of 1 GiB or more, from a file, at a multiple of 1 GiB. HV_ERROR: the descriptor
- * cannot be mapped so, or is too short. HV_NO_RESOURCES: the host has not that much.
+ * cannot be mapped so, or is too short, or the host lets nobody choose a node. HV_NO_RESOURCES: the host, or the node
+ * if it is prefaulted, has not that much. HV_BAD_ARGUMENT: the host has no such node, or none with memory that this
+ * process may use. HV_UNSUPPORTED: a node is asked for, and the host's kernel knows none.
  */
 HV_API hv_return_t hvx_vm_allocate_backed(void **uvap, size_t size, const hvx_backing_t *backing);
 
