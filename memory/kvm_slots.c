@@ -460,11 +460,24 @@ static hv_return_t slot_harvest(const struct kvm_slots *slots, const struct slot
     return result;
 }
 
-/* Adds a page to the log that a vCPU has reported. */
-static void mark_reported(const struct kvm_slots *slots, uint32_t id, uint64_t page)
+/* The bitmap of a range, for which its pages need no detour through the log; size 0: none. */
+struct shortcut {
+    uint64_t gpa;
+    uint64_t size;
+    uint64_t *bitmap;
+};
+
+/* Adds a page that a vCPU has reported. */
+static void mark_reported(const struct kvm_slots *slots, uint32_t id, uint64_t page, const struct shortcut *shortcut)
 {
-    if (id < slots->next_id && page < slots->places[id].size / 4096)
-        dirty_log_mark(slots->log, slots->places[id].gpa + page * 4096, 4096);
+    if (id >= slots->next_id || page >= slots->places[id].size / 4096)
+        return;
+    const uint64_t gpa = slots->places[id].gpa + page * 4096;
+    const uint64_t at = (gpa - shortcut->gpa) / 4096;
+    if (gpa >= shortcut->gpa && gpa - shortcut->gpa < shortcut->size)
+        shortcut->bitmap[at / 64] |= 1ull << (at % 64);
+    else
+        dirty_log_mark(slots->log, gpa, 4096);
 }
 
 static void mark_all_logged(const struct kvm_slots *slots)
@@ -474,15 +487,15 @@ static void mark_all_logged(const struct kvm_slots *slots)
             dirty_log_mark(slots->log, slots->slots[i].gpa, slots->slots[i].size);
 }
 
-/* Moves what the rings hold to the log. The gate is held. */
-static void take_rings(const struct kvm_slots *slots)
+/* Moves what the rings hold to the log, or to the bitmap. The gate is held. */
+static void take_rings(const struct kvm_slots *slots, const struct shortcut *shortcut)
 {
     uint32_t id;
     uint64_t page;
 
     for (unsigned i = 0; i < slots->vcpu_capacity; i++) {
         while (dirty_ring_take(&slots->rings[i], &id, &page))
-            mark_reported(slots, id, page);
+            mark_reported(slots, id, page, shortcut);
         if (dirty_ring_is_overrun(&slots->rings[i]))
             mark_all_logged(slots);
     }
@@ -491,15 +504,27 @@ static void take_rings(const struct kvm_slots *slots)
 /* The same, and has KVM watch those pages anew. */
 static hv_return_t harvest_rings(const struct kvm_slots *slots)
 {
-    take_rings(slots);
+    take_rings(slots, &(struct shortcut){0});
     return dirty_ring_reset(slots->vm_fd, slots->rings, slots->vcpu_capacity);
+}
+
+/* The same for a fetch, which wants the pages of one range now. */
+static hv_return_t harvest_rings_for(struct kvm_slots *slots, const struct shortcut *shortcut)
+{
+    /* What the processor has not passed on yet it does when it leaves the guest. */
+    gate_hold(&slots->gate);
+    take_rings(slots, shortcut);
+    hv_return_t result = dirty_ring_reset(slots->vm_fd, slots->rings, slots->vcpu_capacity);
+    gate_release(&slots->gate);
+    if (result != HV_SUCCESS)
+        dirty_log_merge(slots->log, shortcut->gpa, shortcut->bitmap, shortcut->size / 4096);
+    return result;
 }
 
 hv_return_t kvm_slots_empty_rings(struct kvm_slots *slots)
 {
     if (slots->ring_entries == 0)
         return HV_SUCCESS;
-    /* What the processor has not passed on yet it does when it leaves the guest. */
     gate_hold(&slots->gate);
     hv_return_t result = harvest_rings(slots);
     gate_release(&slots->gate);
@@ -509,7 +534,7 @@ hv_return_t kvm_slots_empty_rings(struct kvm_slots *slots)
 hv_return_t kvm_slots_ring_is_full(struct kvm_slots *slots, unsigned id)
 {
     gate_hold(&slots->gate);
-    take_rings(slots);
+    take_rings(slots, &(struct shortcut){0});
     dirty_ring_unblock(&slots->rings[id]);
     hv_return_t result = dirty_ring_reset(slots->vm_fd, slots->rings, slots->vcpu_capacity);
     gate_release(&slots->gate);
@@ -523,7 +548,7 @@ hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size, uint64
     const size_t first = slot_index(slots, gpa);
 
     if (slots->ring_entries > 0)
-        return kvm_slots_empty_rings(slots);
+        return harvest_rings_for(slots, &(struct shortcut){.gpa = gpa, .size = size, .bitmap = bitmap});
     /* The usual case: the range is one slot, and its bits need no detour. */
     if (first < slots->count && slots->slots[first].gpa == gpa && slots->slots[first].size == size &&
         slots->slots[first].is_logged)
