@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <linux/mempolicy.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 /* The sizes of x86's and arm64's (with 4 KiB granule) next larger pages. */
 static const size_t HUGE_PAGE_SIZE = (size_t)2 << 20;
@@ -61,6 +64,26 @@ static bool has_room(const hvx_backing_t *backing, size_t size)
            (uint64_t)status.st_size >= end;
 }
 
+/* Has the host take the pages of a range from one node. ENXIO: there is no such node. */
+static bool bind_to_node(uint8_t *start, size_t size, unsigned node)
+{
+    /* The longest set of nodes that mbind() takes is a page, one bit a node. */
+    enum { PAGE_SIZE = 4096, WORD_BITS = 8 * sizeof(unsigned long) };
+    unsigned long nodes[PAGE_SIZE / sizeof(unsigned long)] = {0};
+
+    if (node >= PAGE_SIZE * 8) {
+        errno = ENXIO;
+        return false;
+    }
+    nodes[node / WORD_BITS] = 1ul << (node % WORD_BITS);
+    /* The kernel looks at one bit less than it is told of. */
+    if (syscall(SYS_mbind, start, size, MPOL_BIND, nodes, node + 2ul, 0) == 0)
+        return true;
+    if (errno == EINVAL)
+        errno = ENXIO;
+    return false;
+}
+
 static bool fill_in(uint8_t *start, size_t size, const hvx_backing_t *backing)
 {
     const int flags = MAP_FIXED | (backing->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
@@ -70,6 +93,8 @@ static bool fill_in(uint8_t *start, size_t size, const hvx_backing_t *backing)
         return false;
     }
     if (mmap(start, size, PROT_READ | PROT_WRITE, flags, backing->fd, (off_t)backing->offset) == MAP_FAILED)
+        return false;
+    if (backing->has_node && !bind_to_node(start, size, backing->node))
         return false;
     /* Advice only: a host without the feature goes on without it. */
     (void)madvise(start, size, MADV_DONTDUMP);

@@ -10,7 +10,8 @@
 
 /*
  * Gives size bytes (a multiple of 4096) of memory, kept out of core dumps, aligned so that huge pages of guest and host
- * can coincide. Anonymous memory is filled with zeros. NULL with errno: the host refuses.
+ * can coincide. Anonymous memory is filled with zeros. NULL with errno: the host refuses;
+ * ENXIO for a node that it has not, ENOSYS where it knows none.
  */
 void *host_memory_allocate(size_t size, const hvx_backing_t *backing);
 

@@ -397,6 +397,20 @@ hv_return_t hvx_vm_dirty_stop(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size)
     return call_on_range(asid, gpa, size, space_dirty_stop);
 }
 
+hv_return_t hvx_vm_dirty_use_ring(hv_vm_space_t asid, uint32_t entries)
+{
+    struct vm *vm;
+    struct space *space;
+    const bool is_power_of_two = entries != 0 && (entries & (entries - 1)) == 0;
+    hv_return_t result = lock_space(asid, is_power_of_two ? HV_SUCCESS : HV_BAD_ARGUMENT, &vm, &space);
+
+    if (result != HV_SUCCESS)
+        return result;
+    result = vm_use_ring(vm, asid, entries);
+    vm_unlock(vm);
+    return result;
+}
+
 hv_return_t hvx_vm_dirty_fetch(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, uint64_t *bitmap)
 {
     struct vm *vm;
@@ -522,6 +536,22 @@ hv_return_t hvx_vm_write_space(hv_vm_space_t asid, hv_gpaddr_t gpa, const void *
 
 /* ---- Host memory ---- */
 
+static hv_return_t allocation_error(int error)
+{
+    switch (error) {
+    case ENOMEM:
+    case EAGAIN:
+    case EFAULT:
+        return HV_NO_RESOURCES;
+    case ENXIO:
+        return HV_BAD_ARGUMENT;
+    case ENOSYS:
+        return HV_UNSUPPORTED;
+    default:
+        return HV_ERROR;
+    }
+}
+
 hv_return_t hvx_vm_allocate_backed(void **uvap, size_t size, const hvx_backing_t *backing)
 {
     if (uvap == NULL || backing == NULL || size == 0 || size % PAGE_SIZE != 0 || backing->offset % PAGE_SIZE != 0 ||
@@ -533,8 +563,9 @@ hv_return_t hvx_vm_allocate_backed(void **uvap, size_t size, const hvx_backing_t
     allocation->size = size;
     allocation->memory = host_memory_allocate(size, backing);
     if (allocation->memory == NULL) {
+        const hv_return_t result = allocation_error(errno);
         free(allocation);
-        return errno == ENOMEM || errno == EAGAIN || errno == EFAULT ? HV_NO_RESOURCES : HV_ERROR;
+        return result;
     }
     *uvap = allocation->memory;
     pthread_mutex_lock(&process.lock);

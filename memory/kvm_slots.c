@@ -28,6 +28,12 @@ struct slot {
     uint32_t id;
 };
 
+/* Where a slot is; size 0: no slot has the id. */
+struct place {
+    uint64_t gpa;
+    uint64_t size;
+};
+
 struct kvm_slots {
     const struct kvm_system *system;
     int vm_fd;
@@ -36,12 +42,16 @@ struct kvm_slots {
     const struct dirty_log *log;
     /* By id; grows. An entry without a run page was never made. */
     struct kvm_vcpu *vcpus;
+    /* Their rings, by the same id, if there are any: of ring_entries each. 0: KVM has a bitmap for each slot. */
+    struct dirty_ring *rings;
     unsigned vcpu_capacity;
+    uint32_t ring_entries;
     /* In ascending order of gpa. Capacity is the KVM limit or less, and grows. */
     struct slot *slots;
     size_t count;
     size_t capacity;
-    /* Ids that were used and are free again, as a stack, and the first that never was; id_capacity of free_ids. */
+    /* Places by id; and ids that were used and are free again, as a stack, and the first that never was. */
+    struct place *places;
     uint32_t *free_ids;
     size_t free_id_count;
     uint32_t next_id;
@@ -99,6 +109,7 @@ hv_return_t kvm_system_open(struct kvm_system *system)
         .vcpu_limit = (unsigned)vcpu_limit,
         .address_limit = 1ull << host_physical_address_bits(),
         .run_size = (unsigned)run_size,
+        .rings = dirty_ring_support(fd),
     };
     return HV_SUCCESS;
 fail:
@@ -121,6 +132,17 @@ static int create_vm(const struct kvm_system *system)
         fd = ioctl(system->fd, KVM_CREATE_VM, 0);
     while (fd < 0 && errno == EINTR);
     return fd;
+}
+
+hv_return_t kvm_system_check_ring(const struct kvm_system *system, uint32_t entry_count)
+{
+    const int fd = create_vm(system);
+
+    if (fd < 0)
+        return result_of_errno(errno);
+    hv_return_t result = dirty_ring_enable(&system->rings, fd, entry_count);
+    close(fd);
+    return result;
 }
 
 hv_return_t kvm_slots_create(const struct kvm_system *system, struct kvm_slots **ret_slots)
@@ -150,7 +172,9 @@ void kvm_slots_destroy(struct kvm_slots *slots)
     kvm_slots_abandon(slots);
     gate_fini(&slots->gate);
     free(slots->vcpus);
+    free(slots->rings);
     free(slots->slots);
+    free(slots->places);
     free(slots->free_ids);
     free(slots);
 }
@@ -160,7 +184,8 @@ void kvm_slots_abandon(struct kvm_slots *slots)
     for (unsigned i = 0; i < slots->vcpu_capacity; i++) {
         if (slots->vcpus[i].run == NULL)
             continue;
-        /* The mapping holds the vCPU as the descriptor does. */
+        /* The mappings hold the vCPU as the descriptor does. */
+        dirty_ring_unmap(&slots->rings[i]);
         munmap(slots->vcpus[i].run, slots->system->run_size);
         close(slots->vcpus[i].fd);
     }
@@ -228,6 +253,11 @@ static bool slots_reserve(struct kvm_slots *slots, size_t more)
     if (ids == NULL)
         return false;
     slots->free_ids = ids;
+    /* Ids are handed out densely: there are never more of them than there have been slots at once. */
+    struct place *places = realloc(slots->places, capacity * sizeof(*places));
+    if (places == NULL)
+        return false;
+    slots->places = places;
     slots->capacity = capacity;
     return true;
 }
@@ -251,6 +281,7 @@ static int slot_add(struct kvm_slots *slots, struct slot slot)
     size_t index = slot_index(slots, slot.gpa);
     memmove(&slots->slots[index + 1], &slots->slots[index], (slots->count - index) * sizeof(slot));
     slots->slots[index] = slot;
+    slots->places[slot.id] = (struct place){.gpa = slot.gpa, .size = slot.size};
     slots->count++;
     return 0;
 }
@@ -264,6 +295,7 @@ static int slot_remove(struct kvm_slots *slots, size_t index)
     if (error != 0)
         return error;
     slots->free_ids[slots->free_id_count++] = slot.id;
+    slots->places[slot.id].size = 0;
     slots->count--;
     memmove(&slots->slots[index], &slots->slots[index + 1], (slots->count - index) * sizeof(slot));
     return 0;
@@ -428,12 +460,95 @@ static hv_return_t slot_harvest(const struct kvm_slots *slots, const struct slot
     return result;
 }
 
+/* The bitmap of a range, for which its pages need no detour through the log; size 0: none. */
+struct shortcut {
+    uint64_t gpa;
+    uint64_t size;
+    uint64_t *bitmap;
+};
+
+/* Adds a page that a vCPU has reported. */
+static void mark_reported(const struct kvm_slots *slots, uint32_t id, uint64_t page, const struct shortcut *shortcut)
+{
+    if (id >= slots->next_id || page >= slots->places[id].size / 4096)
+        return;
+    const uint64_t gpa = slots->places[id].gpa + page * 4096;
+    const uint64_t at = (gpa - shortcut->gpa) / 4096;
+    if (gpa >= shortcut->gpa && gpa - shortcut->gpa < shortcut->size)
+        shortcut->bitmap[at / 64] |= 1ull << (at % 64);
+    else
+        dirty_log_mark(slots->log, gpa, 4096);
+}
+
+static void mark_all_logged(const struct kvm_slots *slots)
+{
+    for (size_t i = 0; i < slots->count; i++)
+        if (slots->slots[i].is_logged)
+            dirty_log_mark(slots->log, slots->slots[i].gpa, slots->slots[i].size);
+}
+
+/* Moves what the rings hold to the log, or to the bitmap. The gate is held. */
+static void take_rings(const struct kvm_slots *slots, const struct shortcut *shortcut)
+{
+    uint32_t id;
+    uint64_t page;
+
+    for (unsigned i = 0; i < slots->vcpu_capacity; i++) {
+        while (dirty_ring_take(&slots->rings[i], &id, &page))
+            mark_reported(slots, id, page, shortcut);
+        if (dirty_ring_is_overrun(&slots->rings[i]))
+            mark_all_logged(slots);
+    }
+}
+
+/* The same, and has KVM watch those pages anew. */
+static hv_return_t harvest_rings(const struct kvm_slots *slots)
+{
+    take_rings(slots, &(struct shortcut){0});
+    return dirty_ring_reset(slots->vm_fd, slots->rings, slots->vcpu_capacity);
+}
+
+/* The same for a fetch, which wants the pages of one range now. */
+static hv_return_t harvest_rings_for(struct kvm_slots *slots, const struct shortcut *shortcut)
+{
+    /* What the processor has not passed on yet it does when it leaves the guest. */
+    gate_hold(&slots->gate);
+    take_rings(slots, shortcut);
+    hv_return_t result = dirty_ring_reset(slots->vm_fd, slots->rings, slots->vcpu_capacity);
+    gate_release(&slots->gate);
+    if (result != HV_SUCCESS)
+        dirty_log_merge(slots->log, shortcut->gpa, shortcut->bitmap, shortcut->size / 4096);
+    return result;
+}
+
+hv_return_t kvm_slots_empty_rings(struct kvm_slots *slots)
+{
+    if (slots->ring_entries == 0)
+        return HV_SUCCESS;
+    gate_hold(&slots->gate);
+    hv_return_t result = harvest_rings(slots);
+    gate_release(&slots->gate);
+    return result;
+}
+
+hv_return_t kvm_slots_ring_is_full(struct kvm_slots *slots, unsigned id)
+{
+    gate_hold(&slots->gate);
+    take_rings(slots, &(struct shortcut){0});
+    dirty_ring_unblock(&slots->rings[id]);
+    hv_return_t result = dirty_ring_reset(slots->vm_fd, slots->rings, slots->vcpu_capacity);
+    gate_release(&slots->gate);
+    return result;
+}
+
 hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size, uint64_t *bitmap)
 {
     struct kvm_slots *slots = context;
     hv_return_t result = HV_SUCCESS;
     const size_t first = slot_index(slots, gpa);
 
+    if (slots->ring_entries > 0)
+        return harvest_rings_for(slots, &(struct shortcut){.gpa = gpa, .size = size, .bitmap = bitmap});
     /* The usual case: the range is one slot, and its bits need no detour. */
     if (first < slots->count && slots->slots[first].gpa == gpa && slots->slots[first].size == size &&
         slots->slots[first].is_logged)
@@ -459,9 +574,8 @@ static size_t apply_log(struct kvm_slots *slots, size_t count)
     return count;
 }
 
-hv_return_t kvm_slots_set_log(void *context, const struct dirty_log *log)
+static hv_return_t exchange_log(struct kvm_slots *slots, const struct dirty_log *log)
 {
-    struct kvm_slots *slots = context;
     const struct dirty_log *old = slots->log;
 
     slots->log = log;
@@ -473,18 +587,22 @@ hv_return_t kvm_slots_set_log(void *context, const struct dirty_log *log)
     return HV_NO_RESOURCES;
 }
 
-/* ---- Changes ---- */
-
-/* What has been written to slots that are about to go, so that it is not forgotten. No vCPU is in the guest. */
-static hv_return_t harvest_all(const struct kvm_slots *slots, const struct slot_list *list)
+hv_return_t kvm_slots_set_log(void *context, const struct dirty_log *log)
 {
-    hv_return_t result = HV_SUCCESS;
+    struct kvm_slots *slots = context;
 
-    for (size_t i = 0; i < list->count && result == HV_SUCCESS; i++)
-        if (list->slots[i].is_logged)
-            result = slot_harvest(slots, &list->slots[i]);
+    if (slots->ring_entries == 0)
+        return exchange_log(slots, log);
+    /* A slot that is logged no longer leaves no entry behind, as its id may be another's when that is taken. */
+    gate_hold(&slots->gate);
+    hv_return_t result = harvest_rings(slots);
+    if (result == HV_SUCCESS)
+        result = exchange_log(slots, log);
+    gate_release(&slots->gate);
     return result;
 }
+
+/* ---- Changes ---- */
 
 static bool any_logged(const struct slot_list *list)
 {
@@ -492,6 +610,19 @@ static bool any_logged(const struct slot_list *list)
         if (list->slots[i].is_logged)
             return true;
     return false;
+}
+
+/* What has been written to slots that are about to go, so that it is not forgotten. No vCPU is in the guest. */
+static hv_return_t harvest_all(struct kvm_slots *slots, const struct slot_list *list)
+{
+    hv_return_t result = HV_SUCCESS;
+
+    if (slots->ring_entries > 0)
+        return any_logged(list) ? harvest_rings(slots) : HV_SUCCESS;
+    for (size_t i = 0; i < list->count && result == HV_SUCCESS; i++)
+        if (list->slots[i].is_logged)
+            result = slot_harvest(slots, &list->slots[i]);
+    return result;
 }
 
 /*
@@ -645,17 +776,52 @@ hv_return_t kvm_slots_change(void *context, const struct region_map *to, bool is
     return result;
 }
 
+/* ---- vCPUs ---- */
+
+hv_return_t kvm_slots_use_ring(struct kvm_slots *slots, uint32_t entry_count)
+{
+    for (unsigned i = 0; i < slots->vcpu_capacity; i++)
+        if (slots->vcpus[i].run != NULL)
+            return HV_BUSY;
+    hv_return_t result = dirty_ring_enable(&slots->system->rings, slots->vm_fd, entry_count);
+    if (result == HV_SUCCESS)
+        slots->ring_entries = entry_count;
+    return result;
+}
+
 static bool vcpus_reserve(struct kvm_slots *slots, unsigned count)
 {
-    if (count <= slots->vcpu_capacity)
+    const unsigned old = slots->vcpu_capacity;
+
+    if (count <= old)
         return true;
-    struct kvm_vcpu *grown = realloc(slots->vcpus, count * sizeof(*grown));
-    if (grown == NULL)
+    struct kvm_vcpu *vcpus = realloc(slots->vcpus, count * sizeof(*vcpus));
+    if (vcpus == NULL)
         return false;
-    memset(grown + slots->vcpu_capacity, 0, (count - slots->vcpu_capacity) * sizeof(*grown));
-    slots->vcpus = grown;
+    slots->vcpus = vcpus;
+    struct dirty_ring *rings = realloc(slots->rings, count * sizeof(*rings));
+    if (rings == NULL)
+        return false;
+    slots->rings = rings;
+    memset(vcpus + old, 0, (count - old) * sizeof(*vcpus));
+    memset(rings + old, 0, (count - old) * sizeof(*rings));
     slots->vcpu_capacity = count;
     return true;
+}
+
+/* Maps what KVM shares of a vCPU. */
+static hv_return_t map_vcpu(const struct kvm_slots *slots, int fd, void **ret_run, struct dirty_ring *ret_ring)
+{
+    void *run = mmap(NULL, slots->system->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (run == MAP_FAILED)
+        return HV_NO_RESOURCES;
+    if (slots->ring_entries > 0 && dirty_ring_map(ret_ring, fd, slots->ring_entries) != HV_SUCCESS) {
+        munmap(run, slots->system->run_size);
+        return HV_NO_RESOURCES;
+    }
+    *ret_run = run;
+    return HV_SUCCESS;
 }
 
 hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, struct kvm_vcpu *ret_vcpu)
@@ -668,10 +834,11 @@ hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, struct kvm_vcpu
         int fd = ioctl(slots->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
         if (fd < 0)
             return errno == EINVAL ? HV_NO_RESOURCES : result_of_errno(errno);
-        void *run = mmap(NULL, slots->system->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (run == MAP_FAILED) {
+        void *run;
+        hv_return_t result = map_vcpu(slots, fd, &run, &slots->rings[id]);
+        if (result != HV_SUCCESS) {
             close(fd);
-            return HV_NO_RESOURCES;
+            return result;
         }
         *vcpu = (struct kvm_vcpu){.fd = fd, .run = run};
     }

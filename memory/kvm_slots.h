@@ -1,5 +1,6 @@
 /*
- * The KVM VM of a space, and the memory slots that realise its map. The only part of memory/ that knows KVM.
+ * The KVM VM of a space, and the memory slots that realise its map. With dirty_ring the only part of memory/ that knows
+ * KVM.
  *
  * A region that a guest may write is a slot, one that it may only read (or execute, which KVM cannot tell from reading)
  * is a read-only slot, and one that allows nothing is no slot: accesses exit. In a strict space what may not be
@@ -9,6 +10,7 @@
 #define MEMORY_KVM_SLOTS_H
 
 #include "memory/dirty_log.h"
+#include "memory/dirty_ring.h"
 #include "memory/gate.h"
 #include "memory/region_map.h"
 #include "memory/space.h"
@@ -23,6 +25,7 @@ struct kvm_system {
     uint64_t address_limit;
     /* Bytes of a vCPU's shared page (struct kvm_run). */
     unsigned run_size;
+    struct dirty_ring_support rings;
 };
 
 /*
@@ -30,6 +33,12 @@ struct kvm_system {
  */
 hv_return_t kvm_system_open(struct kvm_system *system);
 void kvm_system_close(struct kvm_system *system);
+
+/*
+ * Whether kvm_slots_use_ring() takes this number, asked of a VM that is made for the question. HV_UNSUPPORTED: there
+ * are no rings. HV_BAD_ARGUMENT: none of that size. HV_NO_RESOURCES.
+ */
+hv_return_t kvm_system_check_ring(const struct kvm_system *system, uint32_t entry_count);
 
 /* One KVM VM and its slots; follows one space as its listener. For one thread at a time. */
 struct kvm_slots;
@@ -56,7 +65,22 @@ size_t kvm_slots_count(const struct kvm_slots *slots);
 hv_return_t kvm_slots_set_log(void *context, const struct dirty_log *log);
 hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size, uint64_t *bitmap);
 
-/* The gate that the VM's vCPUs pass. It is held while slots are taken away and made again. */
+/*
+ * vCPUs report what they write in rings of so many entries each, and no longer in a bitmap for each slot. Once for a
+ * VM. HV_BUSY: it has had a vCPU.
+ */
+hv_return_t kvm_slots_use_ring(struct kvm_slots *slots, uint32_t entry_count);
+
+/*
+ * Moves what the rings hold to the log, if there are rings. Callers are outside the guest; other vCPUs are kept there
+ * meanwhile. On an error nothing is lost.
+ */
+hv_return_t kvm_slots_empty_rings(struct kvm_slots *slots);
+
+/* The same, because KVM does not let the vCPU with this id go on before. */
+hv_return_t kvm_slots_ring_is_full(struct kvm_slots *slots, unsigned id);
+
+/* The gate that the VM's vCPUs pass. It is held while slots are taken away and made again, and rings are harvested. */
 struct gate *kvm_slots_gate(struct kvm_slots *slots);
 
 /* A vCPU of a KVM VM. KVM has no way to end one, so it stays until the VM is closed, to be used again. */

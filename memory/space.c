@@ -230,7 +230,7 @@ static hv_return_t forget_writes(struct space *space, uint64_t gpa, uint64_t siz
 {
     if (space->dirty == NULL || space->listener.harvest == NULL)
         return HV_SUCCESS;
-    uint64_t *scratch = malloc(dirty_bitmap_words(size) * sizeof(*scratch));
+    uint64_t *scratch = calloc(dirty_bitmap_words(size), sizeof(*scratch));
     if (scratch == NULL)
         return HV_NO_RESOURCES;
     hv_return_t result = space->listener.harvest(space->listener.context, gpa, size, scratch);

@@ -40,10 +40,14 @@ hv_return_t vm_realise_space(struct vm *vm, hv_vm_space_t id)
     hv_return_t result = kvm_slots_create(&vm->kvm, &slots);
     if (result != HV_SUCCESS)
         return result;
-    result = space_listen(space, &(struct space_listener){.change = kvm_slots_change,
-                                                          .set_log = kvm_slots_set_log,
-                                                          .harvest = kvm_slots_harvest,
-                                                          .context = slots});
+    /* Without the rings that its client counts on there is no VM: they have been tried, so it is for want of memory. */
+    if (vm->ring_entries[id] > 0 && kvm_slots_use_ring(slots, vm->ring_entries[id]) != HV_SUCCESS)
+        result = HV_NO_RESOURCES;
+    if (result == HV_SUCCESS)
+        result = space_listen(space, &(struct space_listener){.change = kvm_slots_change,
+                                                              .set_log = kvm_slots_set_log,
+                                                              .harvest = kvm_slots_harvest,
+                                                              .context = slots});
     if (result != HV_SUCCESS) {
         kvm_slots_destroy(slots);
         return result;
@@ -52,8 +56,24 @@ hv_return_t vm_realise_space(struct vm *vm, hv_vm_space_t id)
     return HV_SUCCESS;
 }
 
+hv_return_t vm_use_ring(struct vm *vm, hv_vm_space_t id, uint32_t entry_count)
+{
+    hv_return_t result = kvm_system_check_ring(&vm->kvm, entry_count);
+
+    if (result != HV_SUCCESS)
+        return result;
+    if (vm->ring_entries[id] > 0)
+        return HV_BUSY;
+    if (vm->slots[id] != NULL)
+        result = kvm_slots_use_ring(vm->slots[id], entry_count);
+    if (result == HV_SUCCESS)
+        vm->ring_entries[id] = entry_count;
+    return result;
+}
+
 void vm_remove_space(struct vm *vm, hv_vm_space_t id)
 {
+    vm->ring_entries[id] = 0;
     kvm_slots_destroy(vm->slots[id]);
     vm->slots[id] = NULL;
     space_destroy(vm->spaces[id]);

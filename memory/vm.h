@@ -28,6 +28,8 @@ struct vm {
      * enters, since KVM cannot give one VM several address spaces.
      */
     struct kvm_slots *slots[VM_SPACE_MAX];
+    /* The entries of the rings in which a space's vCPUs report what they write; 0: it has none. */
+    uint32_t ring_entries[VM_SPACE_MAX];
     /* By id; NULL where there is none. */
     struct space *spaces[VM_SPACE_MAX];
     struct vcpu *vcpus[VM_VCPU_MAX];
@@ -76,6 +78,9 @@ void vm_describe_mapping(const struct space *space, hvx_fault_t *fault);
  * from being destroyed, without the lock.
  */
 void vm_take_fault(struct vm *vm, struct space *space, hvx_fault_t *fault);
+
+/* hvx_vm_dirty_use_ring(), with its results, for a space that there is. With the lock held. */
+hv_return_t vm_use_ring(struct vm *vm, hv_vm_space_t id, uint32_t entry_count);
 
 /* Ends a space other than the default one, which no vCPU is in, and its KVM VM. With the lock held. */
 void vm_remove_space(struct vm *vm, hv_vm_space_t id);

@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { PAGE = 4096, MANY = 30000, SOME = 100 };
 
@@ -53,7 +54,7 @@ static void must(bool done, const char *what)
 
 /* ---- A bare KVM VM beside ours ---- */
 
-static struct {
+static struct bare_vm {
     int system_fd;
     int vm_fd;
     int vcpu_fd;
@@ -338,6 +339,86 @@ static void measure_dirty(hv_vcpuid_t vcpu, uint8_t *code, uint8_t *memory, size
     free(bitmap);
 }
 
+/* ---- The same with rings ---- */
+
+enum { RING_ENTRIES = 65536 };
+
+/* A bare KVM VM with a ring, in the place of the one before; and the ring. */
+static struct kvm_dirty_gfn *bare_create_with_ring(void)
+{
+    struct kvm_enable_cap ring = {.cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL,
+                                  .args = {RING_ENTRIES * sizeof(struct kvm_dirty_gfn)}};
+    const int size = ioctl(bare.system_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+    MUST_IOCTL(bare.vm_fd = ioctl(bare.system_fd, KVM_CREATE_VM, 0));
+    MUST_IOCTL(ioctl(bare.vm_fd, KVM_ENABLE_CAP, &ring));
+    MUST_IOCTL(bare.vcpu_fd = ioctl(bare.vm_fd, KVM_CREATE_VCPU, 0));
+    bare.run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, bare.vcpu_fd, 0);
+    void *entries = mmap(NULL, RING_ENTRIES * sizeof(struct kvm_dirty_gfn), PROT_READ | PROT_WRITE, MAP_SHARED,
+                         bare.vcpu_fd, (off_t)KVM_DIRTY_LOG_PAGE_OFFSET * PAGE);
+    must(bare.run != MAP_FAILED && entries != MAP_FAILED, "mmap of a vCPU");
+    return entries;
+}
+
+/* What is in the ring goes to the bitmap of one slot. */
+static void bare_fetch_ring(struct kvm_dirty_gfn *ring, uint32_t *next, uint64_t *bitmap, size_t bitmap_size)
+{
+    memset(bitmap, 0, bitmap_size);
+    for (;; ++*next) {
+        struct kvm_dirty_gfn *entry = &ring[*next % RING_ENTRIES];
+        if (__atomic_load_n(&entry->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY)
+            break;
+        bitmap[entry->offset / 64] |= 1ull << (entry->offset % 64);
+        __atomic_store_n(&entry->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+    }
+    MUST_IOCTL(ioctl(bare.vm_fd, KVM_RESET_DIRTY_RINGS, 0));
+}
+
+static void measure_dirty_rings(hv_vcpuid_t vcpu, uint8_t *code, uint8_t *memory, size_t size)
+{
+    enum { DIRTY = 1000 };
+    const size_t bitmap_size = size / PAGE / 8;
+    uint64_t *bitmap = malloc(bitmap_size);
+    hv_vm_space_t space;
+    uint32_t next = 0;
+    int fd;
+
+    MUST(hv_vm_space_create(&space));
+    /* A KVM without rings has no such row. */
+    if (hvx_vm_dirty_use_ring(space, RING_ENTRIES) != HV_SUCCESS)
+        return;
+    const struct bare_vm before = bare;
+    struct kvm_dirty_gfn *ring = bare_create_with_ring();
+    MUST(hv_vm_map_space(space, code, WRITING_PAGE, PAGE, ALL));
+    MUST(hv_vm_map_space(space, memory, WRITTEN_GPA, size, ALL));
+    MUST(hvx_vm_dirty_start(space, WRITTEN_GPA, size));
+    bare_slot(0, WRITING_PAGE, PAGE, code, 0);
+    bare_slot(1, WRITTEN_GPA, size, memory, KVM_MEM_LOG_DIRTY_PAGES);
+    MUST(hv_vcpu_set_space(vcpu, space));
+    MUST(hvx_vcpu_kvm_fd(vcpu, &fd));
+    enter_protected_mode(bare.vcpu_fd);
+    for (unsigned round = 0; round < rounds; round++) {
+        point_at_writing(fd, DIRTY);
+        our_run_to_halt(vcpu);
+        double begin = now();
+        MUST(hvx_vm_dirty_fetch(space, WRITTEN_GPA, size, bitmap));
+        sample("quire", "dirty-ring", (now() - begin) / 1e3);
+        point_at_writing(bare.vcpu_fd, DIRTY);
+        bare_run_to_halt();
+        begin = now();
+        bare_fetch_ring(ring, &next, bitmap, bitmap_size);
+        sample("bare", "dirty-ring", (now() - begin) / 1e3);
+    }
+    MUST(hv_vcpu_set_space(vcpu, HV_VM_SPACE_DEFAULT));
+    MUST(hv_vm_space_destroy(space));
+    munmap(ring, RING_ENTRIES * sizeof(*ring));
+    munmap(bare.run, (size_t)ioctl(bare.system_fd, KVM_GET_VCPU_MMAP_SIZE, 0));
+    close(bare.vcpu_fd);
+    close(bare.vm_fd);
+    bare = before;
+    free(bitmap);
+}
+
 /* ---- One page of a large region ---- */
 
 /* The guest writes to a page of each MiB of a region all of whose page tables it has, before and after a change. */
@@ -392,6 +473,7 @@ int main(int argc, char **argv)
     fill(memory, 0, SOME);
     measure_maps(memory, "map100", SOME);
     measure_dirty(vcpu, memory + size, memory, size);
+    measure_dirty_rings(vcpu, memory + size, memory, size);
     measure_protect(vcpu, memory, size);
     fill(memory, SOME, MANY);
     measure_maps(memory, "map30000", MANY);

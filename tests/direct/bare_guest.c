@@ -33,10 +33,34 @@ static uint8_t *map_page(hv_gpaddr_t gpa)
     return page;
 }
 
+uint32_t bare_guest_smallest_ring(void)
+{
+    hv_return_t result = HV_BAD_ARGUMENT;
+    uint32_t entries = 1;
+
+    if (hv_vm_create(HV_VM_DEFAULT) != HV_SUCCESS)
+        abort();
+    while (entries < 1u << 31 && (result = hvx_vm_dirty_use_ring(HV_VM_SPACE_DEFAULT, entries)) == HV_BAD_ARGUMENT)
+        entries *= 2;
+    hv_vm_destroy();
+    if (result == HV_UNSUPPORTED)
+        printf("skipped: this KVM has no dirty rings\n");
+    else if (result != HV_SUCCESS)
+        abort();
+    return result == HV_SUCCESS ? entries : 0;
+}
+
 void bare_guest_create(struct bare_guest *guest, const void *program, size_t size)
+{
+    bare_guest_create_with_ring(guest, program, size, 0);
+}
+
+void bare_guest_create_with_ring(struct bare_guest *guest, const void *program, size_t size, uint32_t entries)
 {
     ck_assert_uint_le(size, PAGE);
     ck_assert_int_eq(hv_vm_create(HV_VM_DEFAULT), HV_SUCCESS);
+    if (entries > 0)
+        ck_assert_int_eq(hvx_vm_dirty_use_ring(HV_VM_SPACE_DEFAULT, entries), HV_SUCCESS);
     guest->code = map_page(CODE_GPA);
     guest->data = map_page(DATA_GPA);
     memcpy(guest->code, program, size);

@@ -25,6 +25,14 @@ void bare_guest_require_kvm(void);
 
 /* A VM, one page of code and one of data (both readable, writable, executable), a vCPU of the calling thread. */
 void bare_guest_create(struct bare_guest *guest, const void *program, size_t size);
+
+/* The same, whose default space has dirty rings of so many entries; 0: none. */
+void bare_guest_create_with_ring(struct bare_guest *guest, const void *program, size_t size, uint32_t entries);
+
+/* The smallest ring that KVM has; 0, and it is said: this KVM has none. There is no VM; may be asked outside of tests.
+ */
+uint32_t bare_guest_smallest_ring(void);
+
 void bare_guest_destroy(struct bare_guest *guest);
 
 /* 32-bit protected mode at CPL 0, flat, no paging, RIP at CODE_GPA. */

@@ -2,10 +2,12 @@
 #include "unit_test.h"
 
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { PAGE = 4096 };
@@ -117,6 +119,87 @@ START_TEST(guest_memory_is_kept_out_of_core_dumps)
 }
 END_TEST
 
+/* A node of which this process may have memory; -1, and it is said: this kernel lets nobody choose one. */
+static int any_node(void)
+{
+    unsigned long nodes[512] = {0};
+
+    if (syscall(SYS_get_mempolicy, NULL, nodes, 8 * sizeof(nodes), NULL, MPOL_F_MEMS_ALLOWED) != 0) {
+        printf("skipped: no choice of NUMA nodes here (%s)\n", strerror(errno));
+        return -1;
+    }
+    for (unsigned node = 0; node < 8 * sizeof(nodes); node++)
+        if (nodes[node / 64] >> (node % 64) & 1)
+            return (int)node;
+    return -1;
+}
+
+START_TEST(memory_of_a_node_is_bound_to_it_and_comes_from_it)
+{
+    const int node = any_node();
+    hvx_backing_t backing = {.fd = -1, .prefault = true, .has_node = true, .node = (unsigned)node};
+
+    if (node < 0)
+        return;
+    if (_i == 1) {
+        backing.fd = memfd_create("test", 0);
+        ck_assert_int_eq(ftruncate(backing.fd, 4 * PAGE), 0);
+    }
+    uint8_t *memory = host_memory_allocate(4 * PAGE, &backing);
+    ck_assert_ptr_nonnull(memory);
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned long nodes[512] = {0};
+        int mode = -1;
+        int from = -1;
+        ck_assert_int_eq(syscall(SYS_get_mempolicy, &mode, nodes, 8 * sizeof(nodes), memory + i * PAGE, MPOL_F_ADDR),
+                         0);
+        ck_assert_int_eq(mode, MPOL_BIND);
+        for (unsigned word = 0; word < 512; word++)
+            ck_assert_uint_eq(nodes[word], word == (unsigned)node / 64 ? 1ul << (node % 64) : 0);
+        ck_assert_int_eq(syscall(SYS_get_mempolicy, &from, NULL, 0ul, memory + i * PAGE, MPOL_F_NODE | MPOL_F_ADDR), 0);
+        ck_assert_int_eq(from, node);
+    }
+    host_memory_free(memory, 4 * PAGE);
+    /* Without has_node the number means nothing. */
+    backing.has_node = false;
+    backing.node = 1000;
+    memory = host_memory_allocate(4 * PAGE, &backing);
+    ck_assert_ptr_nonnull(memory);
+    host_memory_free(memory, 4 * PAGE);
+}
+END_TEST
+
+/* Pages of address space in use: the first number of /proc/self/statm (proc(5)). */
+static unsigned long pages_mapped(void)
+{
+    FILE *statm = fopen("/proc/self/statm", "re");
+    unsigned long pages = 0;
+
+    ck_assert_ptr_nonnull(statm);
+    ck_assert_int_eq(fscanf(statm, "%lu", &pages), 1);
+    fclose(statm);
+    return pages;
+}
+
+START_TEST(a_node_that_is_not_there_is_refused)
+{
+    static const unsigned wrong[] = {1000, 4096 * 8 - 1, 4096 * 8, UINT32_MAX};
+    const size_t size = (size_t)1 << 30;
+
+    if (any_node() < 0)
+        return;
+    const unsigned long before = pages_mapped();
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        const hvx_backing_t backing = {.fd = -1, .has_node = true, .node = wrong[i]};
+        void *memory;
+        ck_assert_ptr_null(host_memory_allocate(size, &backing));
+        ck_assert_int_eq(errno, ENXIO);
+        ck_assert_int_eq(hvx_vm_allocate_backed(&memory, size, &backing), HV_BAD_ARGUMENT);
+    }
+    ck_assert_uint_lt(pages_mapped() - before, size / PAGE);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("host_memory");
@@ -128,6 +211,8 @@ int main(void)
     tcase_add_test(tcase, prefaulted_memory_is_there);
     tcase_add_test(tcase, a_hole_anywhere_in_a_range_is_found);
     tcase_add_test(tcase, guest_memory_is_kept_out_of_core_dumps);
+    tcase_add_loop_test(tcase, memory_of_a_node_is_bound_to_it_and_comes_from_it, 0, 2);
+    tcase_add_test(tcase, a_node_that_is_not_there_is_refused);
     suite_add_tcase(suite, tcase);
     return unit_test_run(suite);
 }

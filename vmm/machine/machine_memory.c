@@ -115,6 +115,8 @@ static int allocate(const struct source *source, void **ret_memory)
     hvx_backing_t backing = {
         .pages = host->pages == CONFIG_PAGES_SMALL ? HVX_PAGES_SMALL : HVX_PAGES_ADVISE_HUGE,
         .prefault = host->populate == CONFIG_POPULATE_PREFAULT,
+        .has_node = host->node != CONFIG_NOT_GIVEN,
+        .node = host->node,
     };
     if (open_backing(source, &backing.fd) < 0)
         return -1;

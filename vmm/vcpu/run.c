@@ -40,6 +40,17 @@ static bool goes_on(struct vcpu *vcpu, uint64_t deadline)
     return kicked || signalled;
 }
 
+/* Whether KVM wanted a full ring emptied before the guest goes on, and that is done. */
+static bool ring_was_emptied(struct vcpu *vcpu, int error)
+{
+    if (error != 0 || vcpu->run->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
+        return false;
+    pthread_mutex_lock(&vcpu->vm->lock);
+    hv_return_t result = kvm_slots_ring_is_full(vcpu->vm->slots[vcpu->space], vcpu->id);
+    pthread_mutex_unlock(&vcpu->vm->lock);
+    return result == HV_SUCCESS;
+}
+
 /*
  * Whether the exit is an access to a mapping that is done now. Such accesses come from strict spaces, whose data KVM
  * has no slots for, from changes that overtook the access, and from mappings whose policy is to go on.
@@ -74,7 +85,7 @@ static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
         do
             error = enter_guest(vcpu);
         /* EAGAIN: a processor that waits for its start-up was woken for nothing. */
-        while (error == EAGAIN || (error == EINTR && goes_on(vcpu, deadline)));
+        while (error == EAGAIN || (error == EINTR && goes_on(vcpu, deadline)) || ring_was_emptied(vcpu, error));
         vcpu_describe_exit(vcpu, error);
     } while (access_is_done(vcpu) || was_overtaken(vcpu, version));
     if (vcpu->exit.reason == HVX_EXIT_MEMORY && vcpu->exit.memory.access == HV_MEMORY_EXEC)
@@ -149,6 +160,8 @@ hv_return_t vcpu_finish_instruction(struct vcpu *vcpu)
     /* KVM carries on with the instruction, looks at the flag, and comes back. */
     __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+    /* As in vcpu_drain(): an instruction may have any number of accesses, and come here for each. */
+    (void)kvm_slots_empty_rings(vcpu->vm->slots[vcpu->space]);
     vcpu_settle_immediate_exit(vcpu);
     if (error == EINTR)
         return HV_SUCCESS;
@@ -196,10 +209,9 @@ hv_return_t hvx_vcpu_reset(hv_vcpuid_t id)
     if (vcpu->space != HV_VM_SPACE_DEFAULT)
         return HV_BUSY;
     /* Whatever the last instruction still wanted is void. */
-    const struct kvm_vcpu kvm = {.fd = vcpu->fd, .run = vcpu->run};
-    gate_enter(vcpu->gate, &vcpu->pass);
-    vcpu_drain(&kvm);
-    gate_leave(vcpu->gate, &vcpu->pass);
+    pthread_mutex_lock(&vcpu->vm->lock);
+    vcpu_drain(vcpu);
+    pthread_mutex_unlock(&vcpu->vm->lock);
     vcpu_settle_immediate_exit(vcpu);
     memset(&vcpu->exit, 0, sizeof(vcpu->exit));
     vcpu->access_pending = false;

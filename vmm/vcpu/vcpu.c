@@ -67,16 +67,19 @@ static void kick_for_gate(void *context)
     vcpu_kick(vcpu);
 }
 
-void vcpu_drain(const struct kvm_vcpu *kvm)
+void vcpu_drain(struct vcpu *vcpu)
 {
     /* More than any instruction has accesses; of string instructions each is an item or a page. */
     enum { ROUNDS_MAX = 1 << 16 };
-    struct kvm_run *run = kvm->run;
+    struct kvm_run *run = vcpu->run;
+    bool goes_on = true;
 
-    for (unsigned i = 0; i < ROUNDS_MAX; i++) {
+    for (unsigned i = 0; i < ROUNDS_MAX && goes_on; i++) {
         __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-        if (ioctl(kvm->fd, KVM_RUN, 0) < 0 || (run->exit_reason != KVM_EXIT_MMIO && run->exit_reason != KVM_EXIT_IO))
-            break;
+        goes_on =
+            ioctl(vcpu->fd, KVM_RUN, 0) == 0 && (run->exit_reason == KVM_EXIT_MMIO || run->exit_reason == KVM_EXIT_IO);
+        /* KVM says that a ring is full only on its way into the guest. */
+        (void)kvm_slots_empty_rings(vcpu->vm->slots[vcpu->space]);
     }
     __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 }
@@ -264,7 +267,7 @@ hv_return_t hv_vcpu_destroy(hv_vcpuid_t id)
         vm->spaces[vcpu->space]->vcpu_count--;
         gate_remove(vcpu->gate, &vcpu->pass);
         /* The next vCPU of this number gets the same KVM vCPU. */
-        vcpu_drain(&(struct kvm_vcpu){.fd = vcpu->fd, .run = vcpu->run});
+        vcpu_drain(vcpu);
         if (vcpu->has_timer)
             timer_delete(vcpu->timer);
         vcpu_baggage_free(vcpu->baggage);

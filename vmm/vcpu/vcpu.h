@@ -75,8 +75,11 @@ void vcpu_kick(const struct vcpu *vcpu);
 /* Puts the vCPU at a place: a space, and its KVM vCPU there. With the VM locked. */
 void vcpu_place(struct vcpu *vcpu, hv_vm_space_t space, const struct kvm_vcpu *kvm);
 
-/* Lets a KVM vCPU finish what it has begun, whatever that is, without entering the guest; nobody uses it. */
-void vcpu_drain(const struct kvm_vcpu *kvm);
+/*
+ * Lets the vCPU's KVM vCPU finish what it has begun, whatever that is, without entering the guest; nobody uses it. With
+ * the VM locked.
+ */
+void vcpu_drain(struct vcpu *vcpu);
 
 /* CLOCK_MONOTONIC */
 uint64_t vcpu_now_nanoseconds(void);

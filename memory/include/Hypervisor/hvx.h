@@ -86,12 +86,20 @@ typedef struct {
     hvx_pages_t pages;
     /* Have the host provide all of it now, instead of when it is first touched. */
     bool prefault;
+    /*
+     * Take its pages from one NUMA node of the host alone; without has_node from where the host likes. Pages that a
+     * file has already stay where they are, and those of a file on disk are where the host has read them.
+     */
+    bool has_node;
+    unsigned node;
 } hvx_backing_t;
 
 /*
  * As hv_vm_allocate(), with a choice of what is behind the memory; hv_vm_deallocate() releases it. Memory of 2 MiB or
  * more begins at a multiple of that, of 1 GiB or more, from a file, at a multiple of 1 GiB. HV_ERROR: the descriptor
- * cannot be mapped so, or is too short. HV_NO_RESOURCES: the host has not that much.
+ * cannot be mapped so, or is too short, or the host lets nobody choose a node. HV_NO_RESOURCES: the host, or the node
+ * if it is prefaulted, has not that much. HV_BAD_ARGUMENT: the host has no such node, or none with memory that this
+ * process may use. HV_UNSUPPORTED: a node is asked for, and the host's kernel knows none.
  */
 HV_API hv_return_t hvx_vm_allocate_backed(void **uvap, size_t size, const hvx_backing_t *backing);
 
@@ -153,6 +161,18 @@ HV_API hv_return_t hvx_vm_dirty_stop(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t
  * is not tracked. HV_NO_RESOURCES: no memory; nothing is forgotten.
  */
 HV_API hv_return_t hvx_vm_dirty_fetch(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, uint64_t *bitmap);
+
+/*
+ * Has the vCPUs of a space report what they write through KVM's rings, each with one of so many entries, instead of a
+ * bitmap: then a fetch costs what has been written, and not what is tracked, and keeps the vCPUs outside the guest
+ * while it collects. Tracking is the same otherwise. A ring that is full is emptied by hv_vcpu_run(). A KVM that
+ * emulates the processor in software may overrun a ring; then all that is tracked in the space counts as written. It
+ * holds as long as the space does, and takes 16 bytes of kernel memory for each entry of each vCPU.
+ *
+ * entries: a power of two. HV_BAD_ARGUMENT: it is none, or fewer or more than KVM has (256 or 1024 to 65536, today).
+ * HV_UNSUPPORTED: KVM has no rings. HV_BUSY: a vCPU has been in the space, or it has rings. HV_NO_RESOURCES.
+ */
+HV_API hv_return_t hvx_vm_dirty_use_ring(hv_vm_space_t asid, uint32_t entries);
 
 /* In the place of a vCPU's id: the access was a device's. */
 #define HVX_FAULT_NO_VCPU UINT32_MAX
