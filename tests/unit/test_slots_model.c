@@ -432,6 +432,8 @@ START_TEST(many_regions_that_all_could_be_cut_find_room)
     for (unsigned i = 1; i <= count; i++)
         ck_assert_int_eq(map_large(i * 64 * MIB - PAGE, 2 * PAGE), HV_SUCCESS);
     ck_assert_uint_le(kvm_slots_count(slots[0]), LARGE_FAKE_SLOTS);
+    /* All at once. */
+    ck_assert_int_eq(space_set_strict(spaces[0], true), HV_SUCCESS);
     /* The pages between them, too, which are neighbours of both. */
     for (unsigned i = 1; i < count; i++)
         ck_assert_int_eq(map_large(i * 64 * MIB + PAGE, 64 * MIB - 2 * PAGE), HV_SUCCESS);
