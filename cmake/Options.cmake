@@ -4,6 +4,8 @@ option(QUIRE_TESTS "Build the tests" ON)
 option(QUIRE_WERROR "Warnings are errors; packagers may switch it off" ON)
 option(QUIRE_FUZZERS "Build the libFuzzer targets (clang only)" OFF)
 set(QUIRE_SANITIZE "" CACHE STRING "Sanitizers for everything: \"address,undefined\", \"thread\" or nothing")
+set(QUIRE_KERNEL_HEADERS "" CACHE PATH
+    "A folder of kernel headers that are newer than the system's, such as tools/headers prints; or nothing")
 
 set(CMAKE_C_STANDARD 17)
 set(CMAKE_C_STANDARD_REQUIRED ON)
@@ -25,6 +27,9 @@ add_compile_options(-Wall -Wextra -Wshadow -Wformat=2 -Wcast-qual -Wwrite-string
                     -fstack-protector-strong)
 if(QUIRE_WERROR)
     add_compile_options(-Werror)
+endif()
+if(QUIRE_KERNEL_HEADERS)
+    include_directories(BEFORE SYSTEM ${QUIRE_KERNEL_HEADERS})
 endif()
 if(QUIRE_SANITIZE)
     add_compile_options(-fsanitize=${QUIRE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

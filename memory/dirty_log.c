@@ -183,8 +183,10 @@ void dirty_range_fetch(const struct dirty_range *range, uint64_t gpa, uint64_t s
     uint64_t done = 0;
 
     if (first % WORD_BITS == 0)
+        /* Most words are clear, and this is most of what a fetch costs. */
         for (; count - done >= WORD_BITS; done += WORD_BITS)
-            bitmap[done / WORD_BITS] |= take_bits(&range->bits[(first + done) / WORD_BITS], ~0ull);
+            if (atomic_load_explicit(&range->bits[(first + done) / WORD_BITS], memory_order_relaxed) != 0)
+                bitmap[done / WORD_BITS] |= take_bits(&range->bits[(first + done) / WORD_BITS], ~0ull);
     while (done < count) {
         const uint64_t page = first + done;
         const uint64_t shift = page % WORD_BITS;

@@ -18,6 +18,12 @@ enum { JOIN_RATIO = 4 };
 /* KVM takes slots of less than 2^31 pages. */
 static const uint64_t SLOT_SIZE_MAX = 1ull << 42;
 
+/*
+ * See cut_distance(). Whole huge pages, a thirty-second of 4 GiB, and not so little that a client who fetches the dirty
+ * bits of a GiB notices the number of slots that it asks for them.
+ */
+static const uint64_t CUT_SIZE = 128ull << 20;
+
 struct slot {
     uint64_t gpa;
     uint64_t size;
@@ -50,6 +56,10 @@ struct kvm_slots {
     struct slot *slots;
     size_t count;
     size_t capacity;
+    /* The sum of their sizes. */
+    uint64_t bytes;
+    /* As the system's; 0: this KVM drops all page tables of a VM when a slot goes. */
+    uint64_t cut_size;
     /* Places by id; and ids that were used and are free again, as a stack, and the first that never was. */
     struct place *places;
     uint32_t *free_ids;
@@ -108,6 +118,7 @@ hv_return_t kvm_system_open(struct kvm_system *system)
         .slot_limit = (unsigned)slot_limit,
         .vcpu_limit = (unsigned)vcpu_limit,
         .address_limit = 1ull << host_physical_address_bits(),
+        .cut_size = CUT_SIZE,
         .run_size = (unsigned)run_size,
         .rings = dirty_ring_support(fd),
     };
@@ -145,6 +156,24 @@ hv_return_t kvm_system_check_ring(const struct kvm_system *system, uint32_t entr
     return result;
 }
 
+/*
+ * Has KVM drop just a slot's own page tables when it goes. Its default is all those of the VM, because of a fault with
+ * some devices of the host given to guests that nobody could explain. false: it has no other way (before Linux 6.12).
+ */
+static bool keep_other_page_tables(const struct kvm_system *system, int vm_fd)
+{
+#ifdef KVM_X86_QUIRK_SLOT_ZAP_ALL
+    struct kvm_enable_cap disable = {.cap = KVM_CAP_DISABLE_QUIRKS2, .args = {KVM_X86_QUIRK_SLOT_ZAP_ALL}};
+    const int quirks = ioctl(system->fd, KVM_CHECK_EXTENSION, KVM_CAP_DISABLE_QUIRKS2);
+
+    return quirks > 0 && (quirks & KVM_X86_QUIRK_SLOT_ZAP_ALL) != 0 && ioctl(vm_fd, KVM_ENABLE_CAP, &disable) == 0;
+#else
+    (void)system;
+    (void)vm_fd;
+    return false;
+#endif
+}
+
 hv_return_t kvm_slots_create(const struct kvm_system *system, struct kvm_slots **ret_slots)
 {
     struct kvm_slots *slots = calloc(1, sizeof(*slots));
@@ -160,6 +189,7 @@ hv_return_t kvm_slots_create(const struct kvm_system *system, struct kvm_slots *
     /* So that a fetch from where there is no slot is an exit at every privilege level. An older KVM has it not. */
     struct kvm_enable_cap exit_on_failure = {.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = {1}};
     (void)ioctl(slots->vm_fd, KVM_ENABLE_CAP, &exit_on_failure);
+    slots->cut_size = keep_other_page_tables(system, slots->vm_fd) ? system->cut_size : 0;
     gate_init(&slots->gate);
     *ret_slots = slots;
     return HV_SUCCESS;
@@ -283,6 +313,7 @@ static int slot_add(struct kvm_slots *slots, struct slot slot)
     slots->slots[index] = slot;
     slots->places[slot.id] = (struct place){.gpa = slot.gpa, .size = slot.size};
     slots->count++;
+    slots->bytes += slot.size;
     return 0;
 }
 
@@ -297,6 +328,7 @@ static int slot_remove(struct kvm_slots *slots, size_t index)
     slots->free_ids[slots->free_id_count++] = slot.id;
     slots->places[slot.id].size = 0;
     slots->count--;
+    slots->bytes -= slot.size;
     memmove(&slots->slots[index], &slots->slots[index + 1], (slots->count - index) * sizeof(slot));
     return 0;
 }
@@ -314,7 +346,7 @@ struct slot_list {
 static bool slot_continues(const struct slot *left, const struct slot *right)
 {
     return left->gpa + left->size == right->gpa && left->hva + left->size == right->hva &&
-           left->read_only == right->read_only && left->size + right->size <= SLOT_SIZE_MAX;
+           left->read_only == right->read_only;
 }
 
 static bool list_append(struct slot_list *list, const struct slot *slot)
@@ -372,17 +404,63 @@ static bool list_append_wanted(struct slot_list *list, const struct region_map *
                 .hva = region->hva,
                 .read_only = !region_allows(region, HV_MEMORY_WRITE),
             };
-            for (uint64_t at = gpa > whole.gpa ? gpa : whole.gpa; at < end && at < region_end(region);
-                 at += SLOT_SIZE_MAX) {
-                const uint64_t limit = end - at < SLOT_SIZE_MAX ? end : at + SLOT_SIZE_MAX;
-                struct slot part = slot_part(&whole, at, limit);
-                if (!list_append(list, &part))
-                    return false;
-            }
+            struct slot part = slot_part(&whole, gpa, end);
+            if (!list_append(list, &part))
+                return false;
         }
         gpa = region_end(region);
     }
     return true;
+}
+
+static uint64_t list_bytes(const struct slot_list *list)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < list->count; i++)
+        bytes += list->slots[i].size;
+    return bytes;
+}
+
+/*
+ * No slot that a change makes reaches across a multiple of this. To change a part of a slot is to make it anew, and its
+ * guest faults all of that in again, so a large region is many slots: the distance grows with what is mapped, so that
+ * this takes a sixteenth of KVM's slots. Where those become scarce, or KVM drops all page tables anyway, slots are as
+ * large as KVM takes them.
+ */
+static uint64_t cut_distance(const struct kvm_slots *slots, const struct slot_list *present,
+                             const struct slot_list *wanted)
+{
+    const size_t count = slots->count - present->count + wanted->count;
+    const uint64_t bytes = slots->bytes - list_bytes(present) + list_bytes(wanted);
+    const unsigned limit = slots->system->slot_limit;
+    uint64_t distance = slots->cut_size;
+
+    if (distance == 0 || count > limit / 4)
+        return SLOT_SIZE_MAX;
+    while (distance < SLOT_SIZE_MAX && bytes / distance > limit / 16)
+        distance *= 2;
+    return distance;
+}
+
+/* Cuts the slots of a list at the multiples of a distance. */
+static bool list_cut(struct slot_list *list, uint64_t distance)
+{
+    struct slot_list cut = {0};
+    bool done = true;
+
+    for (size_t i = 0; i < list->count; i++) {
+        const struct slot *slot = &list->slots[i];
+        uint64_t next;
+        for (uint64_t at = slot->gpa; done && at < slot->gpa + slot->size; at = next) {
+            next = (at / distance + 1) * distance;
+            struct slot part = slot_part(slot, at, next);
+            done = list_append(&cut, &part);
+        }
+    }
+    free(list->slots);
+    *list = cut;
+    return done;
 }
 
 static bool slot_equals(const struct slot *a, const struct slot *b)
@@ -541,21 +619,29 @@ hv_return_t kvm_slots_ring_is_full(struct kvm_slots *slots, unsigned id)
     return result;
 }
 
+/* Whether the bits of a slot are whole words of the bitmap of a range, but for its last ones. */
+static bool has_words_in(const struct slot *slot, uint64_t gpa, uint64_t size)
+{
+    return slot->gpa >= gpa && slot->gpa + slot->size <= gpa + size && (slot->gpa - gpa) / 4096 % 64 == 0;
+}
+
 hv_return_t kvm_slots_harvest(void *context, uint64_t gpa, uint64_t size, uint64_t *bitmap)
 {
     struct kvm_slots *slots = context;
     hv_return_t result = HV_SUCCESS;
-    const size_t first = slot_index(slots, gpa);
 
     if (slots->ring_entries > 0)
         return harvest_rings_for(slots, &(struct shortcut){.gpa = gpa, .size = size, .bitmap = bitmap});
-    /* The usual case: the range is one slot, and its bits need no detour. */
-    if (first < slots->count && slots->slots[first].gpa == gpa && slots->slots[first].size == size &&
-        slots->slots[first].is_logged)
-        return slot_take(slots, &slots->slots[first], bitmap);
-    for (size_t i = first; i < slots->count && slots->slots[i].gpa < gpa + size; i++)
-        if (result == HV_SUCCESS && slots->slots[i].is_logged)
-            result = slot_harvest(slots, &slots->slots[i]);
+    for (size_t i = slot_index(slots, gpa); i < slots->count && slots->slots[i].gpa < gpa + size; i++) {
+        const struct slot *slot = &slots->slots[i];
+        if (result != HV_SUCCESS || !slot->is_logged)
+            continue;
+        /* Usually a slot's bits need no detour. What shares its last word begins in it, so goes through the log. */
+        if (has_words_in(slot, gpa, size))
+            result = slot_take(slots, slot, bitmap + (slot->gpa - gpa) / 4096 / 64);
+        else
+            result = slot_harvest(slots, slot);
+    }
     return result;
 }
 
@@ -650,26 +736,34 @@ static void set_logged(const struct kvm_slots *slots, struct slot_list *list)
         list->slots[i].is_logged = wants_log(slots->log, &list->slots[i]);
 }
 
-/* The slot that ends where `slot` begins, at or before `gpa`, and could be one with it, if it is not much larger; or
- * NULL. */
-static const struct slot *left_neighbour(const struct kvm_slots *slots, const struct slot *slot, uint64_t gpa)
+/* Whether `slot`, which is to be added, shall take in a neighbour; they meet at `gpa`. */
+static bool takes_in(const struct slot *slot, const struct slot *neighbour, uint64_t gpa, uint64_t distance)
+{
+    return gpa % distance != 0 && neighbour->size / JOIN_RATIO <= slot->size;
+}
+
+/* The slot that ends where `slot` begins, at or before `gpa`, and could be one with it, if it is to be; or NULL. */
+static const struct slot *left_neighbour(const struct kvm_slots *slots, const struct slot *slot, uint64_t gpa,
+                                         uint64_t distance)
 {
     const size_t index = slot_index(slots, slot->gpa);
     const struct slot *left = index == 0 ? NULL : &slots->slots[index - 1];
 
     return left != NULL && left->gpa + left->size <= gpa && slot_continues(left, slot) &&
-                   left->size / JOIN_RATIO <= slot->size
+                   takes_in(slot, left, slot->gpa, distance)
                ? left
                : NULL;
 }
 
 /* The same of the slot that begins where `slot` ends, at or behind `end`. */
-static const struct slot *right_neighbour(const struct kvm_slots *slots, const struct slot *slot, uint64_t end)
+static const struct slot *right_neighbour(const struct kvm_slots *slots, const struct slot *slot, uint64_t end,
+                                          uint64_t distance)
 {
     const size_t index = slot_index(slots, slot->gpa + slot->size);
     const struct slot *right = index == slots->count ? NULL : &slots->slots[index];
 
-    return right != NULL && right->gpa >= end && slot_continues(slot, right) && right->size / JOIN_RATIO <= slot->size
+    return right != NULL && right->gpa >= end && slot_continues(slot, right) &&
+                   takes_in(slot, right, right->gpa, distance)
                ? right
                : NULL;
 }
@@ -681,13 +775,13 @@ static const struct slot *right_neighbour(const struct kvm_slots *slots, const s
  * back again and again costs just a page's slot.
  */
 static bool join_neighbours(const struct kvm_slots *slots, struct slot_list *present, struct slot_list *wanted,
-                            uint64_t gpa, uint64_t end)
+                            uint64_t gpa, uint64_t end, uint64_t distance)
 {
     const struct slot *neighbour;
 
     if (wanted->count == 0)
         return true;
-    while ((neighbour = left_neighbour(slots, &wanted->slots[0], gpa)) != NULL) {
+    while ((neighbour = left_neighbour(slots, &wanted->slots[0], gpa, distance)) != NULL) {
         const struct slot taken = *neighbour;
         if (!list_append(present, &taken))
             return false;
@@ -695,7 +789,7 @@ static bool join_neighbours(const struct kvm_slots *slots, struct slot_list *pre
         wanted->slots[0].hva = taken.hva;
         wanted->slots[0].size += taken.size;
     }
-    while ((neighbour = right_neighbour(slots, &wanted->slots[wanted->count - 1], end)) != NULL) {
+    while ((neighbour = right_neighbour(slots, &wanted->slots[wanted->count - 1], end, distance)) != NULL) {
         const struct slot taken = *neighbour;
         if (!list_append(present, &taken))
             return false;
@@ -714,7 +808,7 @@ static hv_return_t join_all(struct kvm_slots *slots)
     for (size_t i = 0; i < slots->count; i++)
         if (!list_append(&present, &slots->slots[i]) || !list_append(&wanted, &slots->slots[i]))
             goto out;
-    if (wanted.count == present.count)
+    if (!list_cut(&wanted, SLOT_SIZE_MAX) || wanted.count == present.count)
         goto out;
     set_logged(slots, &wanted);
     list_drop_equal(&present, &wanted);
@@ -753,9 +847,12 @@ static hv_return_t change_slots(struct kvm_slots *slots, const struct region_map
         if (!list_append(&wanted, &right))
             goto out;
     }
+    const uint64_t distance = cut_distance(slots, &present, &wanted);
+    if (!list_cut(&wanted, distance))
+        goto out;
     set_logged(slots, &wanted);
     list_drop_equal(&present, &wanted);
-    if (!join_neighbours(slots, &present, &wanted, gpa, end))
+    if (!join_neighbours(slots, &present, &wanted, gpa, end, distance))
         goto out;
     set_logged(slots, &wanted);
     if (slots_reserve(slots, wanted.count + present.count))

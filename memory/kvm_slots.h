@@ -23,6 +23,8 @@ struct kvm_system {
     unsigned vcpu_limit;
     /* Guest addresses from here on get no slot: KVM has none for them, and no guest can generate them. */
     uint64_t address_limit;
+    /* A power of two: where slots are cut, if KVM can drop one slot's page tables alone. See cut_distance(). */
+    uint64_t cut_size;
     /* Bytes of a vCPU's shared page (struct kvm_run). */
     unsigned run_size;
     struct dirty_ring_support rings;

@@ -335,6 +335,7 @@ static void measure_dirty(hv_vcpuid_t vcpu, uint8_t *code, uint8_t *memory, size
         sample("bare", "dirty", (now() - begin) / 1e3);
     }
     MUST(hvx_vm_dirty_stop(HV_VM_SPACE_DEFAULT, WRITTEN_GPA, size));
+    MUST(hv_vm_unmap(WRITTEN_GPA, size));
     bare_slot(SLOT, WRITTEN_GPA, 0, memory, 0);
     free(bitmap);
 }
@@ -421,29 +422,137 @@ static void measure_dirty_rings(hv_vcpuid_t vcpu, uint8_t *code, uint8_t *memory
 
 /* ---- One page of a large region ---- */
 
-/* The guest writes to a page of each MiB of a region all of whose page tables it has, before and after a change. */
-static void measure_protect(hv_vcpuid_t vcpu, uint8_t *memory, size_t size)
+enum { TABLES = 8, TABLES_GPA = 0x20000, TOUCHING_GPA = 0x30000, DONE_GPA = 0x100000 };
+/* Below 64 GiB: a vCPU without CPUID has addresses of 36 bits. */
+static const hv_gpaddr_t TOUCHED_GPA = 0x200000000;
+static const size_t TOUCHED_SIZE = 4ull << 30;
+
+/*
+ * 64-bit code that reads from each page of the region and says so with a store to where nothing is, for ever:
+ * again: mov rbx, gpa; mov ecx, pages; next: mov al, [rbx]; add rbx, 4096; dec ecx; jnz next; mov [0x100000], al;
+ * jmp again
+ */
+static void write_touching(uint8_t *code)
 {
-    enum { PAGES = 1000, SLOT = 31002 };
-    const hv_gpaddr_t page = WRITTEN_GPA + (512ull << 20) + 7 * PAGE;
+    static const uint8_t program[] = {0x48, 0xbb, 0,    0,    0,    0,    0,    0,    0,    0,    0xb9, 0,    0,
+                                      0,    0,    0x8a, 0x03, 0x48, 0x81, 0xc3, 0x00, 0x10, 0,    0,    0xff, 0xc9,
+                                      0x75, 0xf3, 0x88, 0x04, 0x25, 0x00, 0x00, 0x10, 0,    0xeb, 0xdb};
+    const uint32_t pages = (uint32_t)(TOUCHED_SIZE / PAGE);
+
+    memcpy(code, program, sizeof(program));
+    memcpy(code + 2, &TOUCHED_GPA, sizeof(TOUCHED_GPA));
+    memcpy(code + 11, &pages, sizeof(pages));
+}
+
+/*
+ * Page tables that map the region and the first 2 MiB where they are, in pages of 2 MiB: a page of the fourth level,
+ * one of the third, and second-level ones (Intel SDM volume 3, 4.5; 7: present, writable, user; 0x80: a large page).
+ */
+static void write_tables(uint64_t *tables)
+{
+    uint64_t *third = tables + 512;
+    uint64_t *second = tables + 1024;
+
+    tables[0] = (TABLES_GPA + PAGE) | 7;
+    third[0] = (TABLES_GPA + 2 * PAGE) | 7;
+    second[0] = 0x87;
+    for (unsigned gib = 0; gib < TOUCHED_SIZE >> 30; gib++) {
+        third[(TOUCHED_GPA >> 30) + gib] = (TABLES_GPA + (3 + gib) * PAGE) | 7;
+        for (unsigned i = 0; i < 512; i++)
+            second[512 * (1 + gib) + i] = (TOUCHED_GPA + ((uint64_t)gib << 30) + ((uint64_t)i << 21)) | 0x87;
+    }
+}
+
+/* 64-bit user mode, which an emulating KVM runs as it is, at the start of that program. */
+static void point_at_touching(int vcpu_fd)
+{
+    const struct kvm_segment code = {
+        .limit = 0xffffffff, .selector = 0x1b, .type = 0xb, .present = 1, .dpl = 3, .s = 1, .l = 1, .g = 1};
+    const struct kvm_regs regs = {.rip = TOUCHING_GPA, .rflags = 2};
+    struct kvm_segment data = code;
+    struct kvm_sregs sregs;
+
+    data.selector = 0x23;
+    data.type = 3;
+    data.l = 0;
+    data.db = 1;
+    MUST_IOCTL(ioctl(vcpu_fd, KVM_GET_SREGS, &sregs));
+    sregs.cs = code;
+    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+    sregs.cr3 = TABLES_GPA;
+    sregs.cr4 |= 0x20;       /* PAE (SDM volume 3, 2.5) */
+    sregs.cr0 |= 0x80000001; /* PG, PE (the same) */
+    sregs.efer |= 0x500;     /* LME, LMA (2.2.1) */
+    MUST_IOCTL(ioctl(vcpu_fd, KVM_SET_SREGS, &sregs));
+    MUST_IOCTL(ioctl(vcpu_fd, KVM_SET_REGS, &regs));
+}
+
+static void our_run_to_store(hv_vcpuid_t vcpu)
+{
+    hvx_vcpu_exit_t exit;
+
+    do {
+        MUST(hv_vcpu_run(vcpu));
+        MUST(hvx_vcpu_exit(vcpu, &exit));
+    } while (exit.reason == HVX_EXIT_INTERRUPTED);
+    must(exit.reason == HVX_EXIT_MEMORY && exit.memory.gpa == (hv_gpaddr_t)DONE_GPA, "touching all pages");
+    MUST(hvx_vcpu_complete(vcpu, NULL));
+}
+
+static void bare_run_to_store(void)
+{
+    MUST_IOCTL(ioctl(bare.vcpu_fd, KVM_RUN, 0));
+    must(bare.run->exit_reason == KVM_EXIT_MMIO && bare.run->mmio.phys_addr == DONE_GPA, "touching all pages");
+}
+
+/*
+ * A page of a region all of which the guest has in its page tables loses a permission, and the guest touches all of the
+ * region. Another page each time, far from the others: the first cut is what costs. Pages of 4 KiB, on the host too, as
+ * large ones make faults few and all this is about them.
+ */
+static void measure_protect(hv_vcpuid_t vcpu, uint8_t *low)
+{
+    enum { SLOT = 31002, LOW_SLOT = 31003 };
+    const size_t low_size = TOUCHING_GPA + PAGE - TABLES_GPA;
+    uint8_t *memory =
+        mmap(NULL, TOUCHED_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     int fd;
 
+    must(memory != MAP_FAILED && madvise(memory, TOUCHED_SIZE, MADV_NOHUGEPAGE) == 0, "memory for a large region");
+    memset(memory, 1, TOUCHED_SIZE);
+    memset(low, 0, TABLES * PAGE);
+    write_tables((uint64_t *)(void *)low);
+    write_touching(low + TOUCHING_GPA - TABLES_GPA);
+    MUST(hv_vm_map(low, TABLES_GPA, low_size, ALL));
+    MUST(hv_vm_map(memory, TOUCHED_GPA, TOUCHED_SIZE, ALL));
+    bare_slot(LOW_SLOT, TABLES_GPA, low_size, low, 0);
+    bare_slot(SLOT, TOUCHED_GPA, TOUCHED_SIZE, memory, 0);
     MUST(hvx_vcpu_kvm_fd(vcpu, &fd));
-    bare_slot(SLOT, WRITTEN_GPA, size, memory, 0);
+    point_at_touching(fd);
+    point_at_touching(bare.vcpu_fd);
+    our_run_to_store(vcpu);
+    bare_run_to_store();
     for (unsigned round = 0; round < rounds; round++) {
         double begin = now();
-        MUST(hv_vm_protect(page, PAGE, round % 2 == 0 ? HV_MEMORY_READ : ALL));
-        point_at_writing(fd, PAGES);
-        our_run_to_halt(vcpu);
+        our_run_to_store(vcpu);
+        sample("quire", "touch", (now() - begin) / 1e3);
+        begin = now();
+        MUST(hv_vm_protect(TOUCHED_GPA + (100ull << 20) * (round % 40) + 7 * PAGE, PAGE, HV_MEMORY_READ));
+        sample("quire", "protect-call", (now() - begin) / 1e3);
+        our_run_to_store(vcpu);
         sample("quire", "protect", (now() - begin) / 1e3);
         begin = now();
-        bare_slot(SLOT, WRITTEN_GPA, 0, memory, 0);
-        bare_slot(SLOT, WRITTEN_GPA, size, memory, 0);
-        point_at_writing(bare.vcpu_fd, PAGES);
-        bare_run_to_halt();
+        bare_slot(SLOT, TOUCHED_GPA, 0, memory, 0);
+        bare_slot(SLOT, TOUCHED_GPA, TOUCHED_SIZE, memory, 0);
+        sample("bare", "protect-call", (now() - begin) / 1e3);
+        bare_run_to_store();
         sample("bare", "protect", (now() - begin) / 1e3);
     }
-    MUST(hv_vm_unmap(WRITTEN_GPA, size));
+    MUST(hv_vm_unmap(TOUCHED_GPA, TOUCHED_SIZE));
+    MUST(hv_vm_unmap(TABLES_GPA, low_size));
+    bare_slot(SLOT, TOUCHED_GPA, 0, memory, 0);
+    bare_slot(LOW_SLOT, TABLES_GPA, 0, low, 0);
+    munmap(memory, TOUCHED_SIZE);
 }
 
 int main(int argc, char **argv)
@@ -474,7 +583,7 @@ int main(int argc, char **argv)
     measure_maps(memory, "map100", SOME);
     measure_dirty(vcpu, memory + size, memory, size);
     measure_dirty_rings(vcpu, memory + size, memory, size);
-    measure_protect(vcpu, memory, size);
+    measure_protect(vcpu, memory + PAGE);
     fill(memory, SOME, MANY);
     measure_maps(memory, "map30000", MANY);
     measure_merging(memory);

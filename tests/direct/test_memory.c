@@ -107,6 +107,49 @@ START_TEST(an_unmapped_load_exits_and_sees_what_the_client_gives)
 }
 END_TEST
 
+START_TEST(a_page_cut_out_of_a_large_region_is_lost_to_a_guest_that_has_it_and_only_that)
+{
+    /* again: mov [ebx], eax; out 0x80, al; jmp again. In user mode an emulating KVM has page tables for it. */
+    static const uint8_t store_and_tell[] = {0x89, 0x03, 0xe6, 0x80, 0xeb, 0xfa};
+    const hv_gpaddr_t gpa = 0x40000000;
+    const hv_gpaddr_t cut = gpa + 0x9005000;
+    const size_t size = 1u << 30;
+    struct bare_guest guest;
+    void *memory;
+
+    bare_guest_create(&guest, store_and_tell, sizeof(store_and_tell));
+    bare_guest_enter_user_mode(guest.vcpu);
+    ck_assert_int_eq(hv_vm_allocate(&memory, size, HV_ALLOCATE_DEFAULT), HV_SUCCESS);
+    ck_assert_int_eq(hv_vm_map(memory, gpa, size, RWX), HV_SUCCESS);
+    /* Once to have them all, then with the page read-only, and then without it. */
+    for (unsigned round = 0; round < 3; round++) {
+        for (hv_gpaddr_t at = cut - 32 * PAGE; at <= cut + 0x10000000; at += at < cut + 32 * PAGE ? PAGE : 0x1000000) {
+            const uint32_t value = (uint32_t)at + round;
+            ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_RBX, at), HV_SUCCESS);
+            ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_RAX, value), HV_SUCCESS);
+            hvx_vcpu_exit_t exit = bare_guest_run(guest.vcpu);
+            if (round > 0 && at == cut) {
+                ck_assert_int_eq(exit.reason, HVX_EXIT_MEMORY);
+                ck_assert_uint_eq(exit.memory.gpa, cut);
+                ck_assert_uint_eq(exit.memory.allowed, round == 1 ? HV_MEMORY_READ : 0);
+                ck_assert_int_eq(hvx_vcpu_complete(guest.vcpu, NULL), HV_SUCCESS);
+                exit = bare_guest_run(guest.vcpu);
+            }
+            ck_assert_int_eq(exit.reason, HVX_EXIT_PORT);
+            const uint32_t expected = at == cut ? (uint32_t)at : value;
+            ck_assert_uint_eq(*(uint32_t *)(void *)((uint8_t *)memory + (at - gpa)), expected);
+        }
+        if (round == 0)
+            ck_assert_int_eq(hv_vm_protect(cut, PAGE, HV_MEMORY_READ), HV_SUCCESS);
+        else
+            ck_assert_int_eq(hv_vm_unmap(cut, PAGE), HV_SUCCESS);
+    }
+    ck_assert_int_eq(hv_vm_unmap(gpa, size), HV_SUCCESS);
+    ck_assert_int_eq(hv_vm_deallocate(memory, size), HV_SUCCESS);
+    bare_guest_destroy(&guest);
+}
+END_TEST
+
 START_TEST(a_mapping_without_flags_faults_until_it_is_protected_again)
 {
     struct bare_guest guest;
@@ -285,6 +328,7 @@ int main(void)
     tcase_add_test(tcase, a_refused_store_is_repeated_until_the_map_allows_it_and_then_lands_once);
     tcase_add_test(tcase, a_completed_store_does_not_reach_memory);
     tcase_add_test(tcase, an_unmapped_load_exits_and_sees_what_the_client_gives);
+    tcase_add_test(tcase, a_page_cut_out_of_a_large_region_is_lost_to_a_guest_that_has_it_and_only_that);
     tcase_add_test(tcase, a_mapping_without_flags_faults_until_it_is_protected_again);
     tcase_add_test(tcase, a_jump_to_where_nothing_is_mapped_is_an_execute_fault);
     tcase_add_test(tcase, cutting_a_page_out_of_a_mapping_leaves_the_rest);

@@ -27,7 +27,10 @@ enum { CALLS = 1000000 };
             ck_abort_msg("not so: %s", #condition);                                                                    \
     } while (0)
 
-enum { PAGE = 4096, PAGES = 48, SPACES = 4, FAKE_SLOTS = 64 };
+enum { PAGE = 4096, PAGES = 48, SPACES = 4, FAKE_SLOTS = 64, LARGE_FAKE_SLOTS = 2048 };
+
+/* Every so manieth page is written, says the fake. */
+enum { WRITTEN_STRIDE = 1000 };
 
 static const hv_memory_flags_t ALL = HV_MEMORY_READ | HV_MEMORY_WRITE | HV_MEMORY_EXEC;
 
@@ -43,18 +46,32 @@ struct fake_slot {
 
 static struct fake_vm {
     int fd;
-    struct fake_slot slots[FAKE_SLOTS];
+    unsigned limit;
+    /* Slots that were taken away. */
+    unsigned deleted;
+    struct fake_slot slots[LARGE_FAKE_SLOTS];
 } vms[SPACES];
 
 /* Calls of KVM's about slots. */
 static unsigned slot_calls;
+
+/* The /dev/kvm of a KVM that can drop one slot's page tables alone; any other cannot. */
+enum { OLD_FD = -1, NEW_FD = -2 };
+
+#ifdef KVM_X86_QUIRK_SLOT_ZAP_ALL
+static const int new_quirks = KVM_X86_QUIRK_SLOT_ZAP_ALL;
+static const bool cuts_slots = true;
+#else
+static const int new_quirks = 0;
+static const bool cuts_slots = false;
+#endif
 
 /* How many more changes of slots go well before one is refused; negative: all. */
 static int changes_until_refusal = -1;
 
 static int set_slot(struct fake_vm *vm, const struct kvm_userspace_memory_region *region)
 {
-    EXPECT(region->slot < FAKE_SLOTS);
+    EXPECT(region->slot < vm->limit);
     struct fake_slot *slot = &vm->slots[region->slot];
 
     slot_calls++;
@@ -65,6 +82,7 @@ static int set_slot(struct fake_vm *vm, const struct kvm_userspace_memory_region
     if (region->memory_size == 0) {
         EXPECT(slot->size != 0);
         *slot = (struct fake_slot){0};
+        vm->deleted++;
         return 0;
     }
     const bool read_only = (region->flags & KVM_MEM_READONLY) != 0;
@@ -76,7 +94,7 @@ static int set_slot(struct fake_vm *vm, const struct kvm_userspace_memory_region
     }
     /* KVM changes no slot's place, and lets none overlap. */
     EXPECT(slot->size == 0);
-    for (unsigned i = 0; i < FAKE_SLOTS; i++)
+    for (unsigned i = 0; i < vm->limit; i++)
         EXPECT(vm->slots[i].size == 0 || vm->slots[i].gpa + vm->slots[i].size <= region->guest_phys_addr ||
                region->guest_phys_addr + region->memory_size <= vm->slots[i].gpa);
     *slot = (struct fake_slot){.gpa = region->guest_phys_addr,
@@ -85,6 +103,20 @@ static int set_slot(struct fake_vm *vm, const struct kvm_userspace_memory_region
                                .read_only = read_only,
                                .is_logged = is_logged};
     return 0;
+}
+
+static void get_dirty_log(const struct fake_vm *vm, const struct kvm_dirty_log *request)
+{
+    const struct fake_slot *slot = &vm->slots[request->slot];
+    const uint64_t first = slot->gpa / PAGE;
+    const uint64_t count = slot->size / PAGE;
+    uint64_t *bits = request->dirty_bitmap;
+
+    EXPECT(slot->size != 0 && slot->is_logged);
+    memset(bits, 0, (count + 63) / 64 * sizeof(*bits));
+    for (uint64_t page = first + (WRITTEN_STRIDE - first % WRITTEN_STRIDE) % WRITTEN_STRIDE; page < first + count;
+         page += WRITTEN_STRIDE)
+        bits[(page - first) / 64] |= 1ull << ((page - first) % 64);
 }
 
 int __wrap_ioctl(int fd, unsigned long request, ...);
@@ -98,16 +130,18 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     va_end(arguments);
     if (request == KVM_CREATE_VM)
         return open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (request == KVM_GET_DIRTY_LOG) {
-        /* A space here is less than a word of pages. */
-        *(uint64_t *)((const struct kvm_dirty_log *)argument)->dirty_bitmap = 0;
+    if (request == KVM_CHECK_EXTENSION)
+        return fd == NEW_FD && (uintptr_t)argument == KVM_CAP_DISABLE_QUIRKS2 ? new_quirks : 0;
+    if (request != KVM_SET_USER_MEMORY_REGION && request != KVM_GET_DIRTY_LOG)
+        return 0;
+    for (unsigned i = 0; i < SPACES; i++) {
+        if (vms[i].fd != fd)
+            continue;
+        if (request == KVM_SET_USER_MEMORY_REGION)
+            return set_slot(&vms[i], argument);
+        get_dirty_log(&vms[i], argument);
         return 0;
     }
-    if (request != KVM_SET_USER_MEMORY_REGION)
-        return 0;
-    for (unsigned i = 0; i < SPACES; i++)
-        if (vms[i].fd == fd)
-            return set_slot(&vms[i], argument);
     ck_abort_msg("a slot of no VM");
     return -1;
 }
@@ -167,7 +201,7 @@ static void compare_map(const struct space *space, const struct model *model)
 
 static const struct fake_slot *fake_find(const struct fake_vm *vm, uint64_t gpa)
 {
-    for (unsigned i = 0; i < FAKE_SLOTS; i++)
+    for (unsigned i = 0; i < vm->limit; i++)
         if (vm->slots[i].size != 0 && vm->slots[i].gpa <= gpa && gpa < vm->slots[i].gpa + vm->slots[i].size)
             return &vm->slots[i];
     return NULL;
@@ -314,22 +348,37 @@ static hv_return_t call_something(unsigned which)
     }
 }
 
+static void make_space(unsigned which, const struct kvm_system *system)
+{
+    spaces[which] = space_create(which);
+    ck_assert_int_eq(kvm_slots_create(system, &slots[which]), HV_SUCCESS);
+    vms[which].fd = kvm_slots_vm_fd(slots[which]);
+    vms[which].limit = system->slot_limit;
+    const struct space_listener listener = {.change = kvm_slots_change,
+                                            .set_log = kvm_slots_set_log,
+                                            .harvest = kvm_slots_harvest,
+                                            .context = slots[which]};
+    ck_assert_int_eq(space_listen(spaces[which], &listener), HV_SUCCESS);
+}
+
+static void destroy_space(unsigned which)
+{
+    kvm_slots_destroy(slots[which]);
+    space_destroy(spaces[which]);
+}
+
 START_TEST(random_calls_do_what_a_model_of_pages_does)
 {
-    static const struct kvm_system system = {.slot_limit = FAKE_SLOTS, .address_limit = 40 * PAGE};
+    static const struct kvm_system old = {
+        .fd = OLD_FD, .slot_limit = FAKE_SLOTS, .address_limit = 40 * PAGE, .cut_size = 4 * PAGE};
+    static const struct kvm_system new = {
+        .fd = NEW_FD, .slot_limit = FAKE_SLOTS, .address_limit = 40 * PAGE, .cut_size = 4 * PAGE};
     unsigned refused = 0;
     unsigned done = 0;
 
     seed = test_random_seed();
     for (unsigned i = 0; i < SPACES; i++) {
-        spaces[i] = space_create(i);
-        ck_assert_int_eq(kvm_slots_create(&system, &slots[i]), HV_SUCCESS);
-        vms[i].fd = kvm_slots_vm_fd(slots[i]);
-        const struct space_listener listener = {.change = kvm_slots_change,
-                                                .set_log = kvm_slots_set_log,
-                                                .harvest = kvm_slots_harvest,
-                                                .context = slots[i]};
-        ck_assert_int_eq(space_listen(spaces[i], &listener), HV_SUCCESS);
+        make_space(i, i % 2 == 0 ? &old : &new);
         /* One has to think that there are readers. */
         spaces[i]->dma_references = i == 0;
     }
@@ -349,10 +398,107 @@ START_TEST(random_calls_do_what_a_model_of_pages_does)
     /* The test has tested something. */
     ck_assert_uint_gt(refused, CALLS / 100);
     ck_assert_uint_gt(done, CALLS / 4);
-    for (unsigned i = 0; i < SPACES; i++) {
-        kvm_slots_destroy(slots[i]);
-        space_destroy(spaces[i]);
-    }
+    for (unsigned i = 0; i < SPACES; i++)
+        destroy_space(i);
+}
+END_TEST
+
+/* ---- Large regions ---- */
+
+static const uint64_t MIB = 1ull << 20;
+static const struct kvm_system large = {
+    .fd = NEW_FD, .slot_limit = LARGE_FAKE_SLOTS, .address_limit = 1ull << 52, .cut_size = 64ull << 20};
+
+static hv_return_t map_large(uint64_t gpa, uint64_t size)
+{
+    const struct region region = {.gpa = gpa, .size = size, .hva = host + gpa, .flags = ALL};
+
+    return space_map(spaces[0], &region);
+}
+
+START_TEST(a_cut_makes_a_small_part_of_a_large_region_anew)
+{
+    make_space(0, &large);
+    ck_assert_int_eq(map_large(4096 * MIB, 4096 * MIB), HV_SUCCESS);
+    ck_assert_uint_eq(kvm_slots_count(slots[0]), cuts_slots ? 64 : 1);
+    vms[0].deleted = 0;
+    ck_assert_int_eq(space_protect(spaces[0], 5000 * MIB + PAGE, PAGE, HV_MEMORY_READ), HV_SUCCESS);
+    ck_assert_uint_eq(vms[0].deleted, 1);
+    ck_assert_uint_eq(kvm_slots_count(slots[0]), cuts_slots ? 66 : 3);
+    const struct fake_slot *slot = fake_find(&vms[0], 5000 * MIB);
+    ck_assert_uint_eq(slot->size, cuts_slots ? (5000 - 4992) * MIB + PAGE : (5000 - 4096) * MIB + PAGE);
+    /* The pieces stay apart when the page is as it was, and come and go as one. */
+    ck_assert_int_eq(space_protect(spaces[0], 5000 * MIB + PAGE, PAGE, ALL), HV_SUCCESS);
+    ck_assert_uint_eq(vms[0].deleted, 2);
+    ck_assert_int_eq(space_unmap(spaces[0], 4096 * MIB, 4096 * MIB), HV_SUCCESS);
+    ck_assert_uint_eq(kvm_slots_count(slots[0]), 0);
+    destroy_space(0);
+}
+END_TEST
+
+START_TEST(a_region_of_any_size_is_few_slots)
+{
+    make_space(0, &large);
+    /* KVM takes no slot of more than 4 TiB. */
+    ck_assert_int_eq(map_large(PAGE, 64 * MIB * MIB), HV_SUCCESS);
+    ck_assert_uint_ge(kvm_slots_count(slots[0]), cuts_slots ? LARGE_FAKE_SLOTS / 32 : 16);
+    ck_assert_uint_le(kvm_slots_count(slots[0]), cuts_slots ? LARGE_FAKE_SLOTS / 16 + 1 : 17);
+    destroy_space(0);
+}
+END_TEST
+
+START_TEST(many_regions_that_all_could_be_cut_find_room)
+{
+    const unsigned count = LARGE_FAKE_SLOTS - 4;
+
+    /* Each has a place in it where slots are cut as long as there are enough. */
+    make_space(0, &large);
+    for (unsigned i = 1; i <= count; i++)
+        ck_assert_int_eq(map_large(i * 64 * MIB - PAGE, 2 * PAGE), HV_SUCCESS);
+    ck_assert_uint_le(kvm_slots_count(slots[0]), LARGE_FAKE_SLOTS);
+    /* All at once. */
+    ck_assert_int_eq(space_set_strict(spaces[0], true), HV_SUCCESS);
+    /* The pages between them, too, which are neighbours of both. */
+    for (unsigned i = 1; i < count; i++)
+        ck_assert_int_eq(map_large(i * 64 * MIB + PAGE, 64 * MIB - 2 * PAGE), HV_SUCCESS);
+    destroy_space(0);
+}
+END_TEST
+
+START_TEST(neighbouring_pages_become_few_slots)
+{
+    make_space(0, &large);
+    for (uint64_t i = 0; i < 10000; i++)
+        ck_assert_int_eq(map_large(4096 * MIB + i * PAGE, PAGE), HV_SUCCESS);
+    ck_assert_uint_le(kvm_slots_count(slots[0]), 10);
+    destroy_space(0);
+}
+END_TEST
+
+static void expect_written(uint64_t gpa, uint64_t size)
+{
+    uint64_t *bitmap = calloc((size / PAGE + 63) / 64, sizeof(*bitmap));
+
+    ck_assert_int_eq(space_dirty_start(spaces[0], gpa, size), HV_SUCCESS);
+    ck_assert_int_eq(space_dirty_fetch(spaces[0], gpa, size, bitmap), HV_SUCCESS);
+    for (uint64_t page = 0; page < size / PAGE; page++)
+        EXPECT((bitmap[page / 64] >> (page % 64) & 1) == ((gpa / PAGE + page) % WRITTEN_STRIDE == 0));
+    ck_assert_int_eq(space_dirty_stop(spaces[0], gpa, size), HV_SUCCESS);
+    free(bitmap);
+}
+
+START_TEST(the_written_pages_of_several_slots_are_found)
+{
+    make_space(0, &large);
+    ck_assert_int_eq(map_large(1024 * MIB, 1024 * MIB), HV_SUCCESS);
+    /* Slots that begin at words of the bitmap, and that do not. */
+    expect_written(1024 * MIB, 1024 * MIB);
+    expect_written(1024 * MIB + 5 * PAGE, 700 * MIB);
+    ck_assert_int_eq(space_protect(spaces[0], 1100 * MIB, 3 * PAGE, HV_MEMORY_READ), HV_SUCCESS);
+    ck_assert_int_eq(space_protect(spaces[0], 1100 * MIB, 3 * PAGE, ALL), HV_SUCCESS);
+    expect_written(1024 * MIB, 1024 * MIB);
+    expect_written(1024 * MIB + 64 * PAGE, 200 * MIB + 7 * PAGE);
+    destroy_space(0);
 }
 END_TEST
 
@@ -363,6 +509,11 @@ int main(void)
 
     tcase_set_timeout(tcase, 280);
     tcase_add_test(tcase, random_calls_do_what_a_model_of_pages_does);
+    tcase_add_test(tcase, a_cut_makes_a_small_part_of_a_large_region_anew);
+    tcase_add_test(tcase, a_region_of_any_size_is_few_slots);
+    tcase_add_test(tcase, many_regions_that_all_could_be_cut_find_room);
+    tcase_add_test(tcase, neighbouring_pages_become_few_slots);
+    tcase_add_test(tcase, the_written_pages_of_several_slots_are_found);
     suite_add_tcase(suite, tcase);
     return unit_test_run(suite);
 }
