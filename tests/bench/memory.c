@@ -1,7 +1,7 @@
 /*
  * What the memory subsystem costs, each against the bare ioctls or instructions that it cannot avoid, in turns.
  * Prints samples for tools/bench: who, quantity, value.
- * usage: bench_memory ROUNDS
+ * usage: bench_memory ROUNDS [MIB], the size of the region of which a page is protected, 4096 at most
  */
 #include <Hypervisor/hvx.h>
 #include <Hypervisor/hvx_dma.h>
@@ -68,6 +68,19 @@ static void bare_slot(unsigned id, uint64_t gpa, uint64_t size, const void *memo
     MUST_IOCTL(ioctl(bare.vm_fd, KVM_SET_USER_MEMORY_REGION, &region));
 }
 
+/* What KVM has to offer; newer kernels have no 64-bit mode for a vCPU without it. Before the first run. */
+static void give_cpuid(int vcpu_fd)
+{
+    enum { ENTRIES = 256 };
+    struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + ENTRIES * sizeof(cpuid->entries[0]));
+
+    must(cpuid != NULL, "memory for CPUID");
+    cpuid->nent = ENTRIES;
+    MUST_IOCTL(ioctl(bare.system_fd, KVM_GET_SUPPORTED_CPUID, cpuid));
+    MUST_IOCTL(ioctl(vcpu_fd, KVM_SET_CPUID2, cpuid));
+    free(cpuid);
+}
+
 static void bare_create(void)
 {
     bare.system_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -77,6 +90,7 @@ static void bare_create(void)
     const int size = ioctl(bare.system_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     bare.run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, bare.vcpu_fd, 0);
     must(bare.run != MAP_FAILED, "mmap of kvm_run");
+    give_cpuid(bare.vcpu_fd);
 }
 
 static void bare_run_to_halt(void)
@@ -423,9 +437,8 @@ static void measure_dirty_rings(hv_vcpuid_t vcpu, uint8_t *code, uint8_t *memory
 /* ---- One page of a large region ---- */
 
 enum { TABLES = 8, TABLES_GPA = 0x20000, TOUCHING_GPA = 0x30000, DONE_GPA = 0x100000 };
-/* Below 64 GiB: a vCPU without CPUID has addresses of 36 bits. */
 static const hv_gpaddr_t TOUCHED_GPA = 0x200000000;
-static const size_t TOUCHED_SIZE = 4ull << 30;
+static size_t touched_size;
 
 /*
  * 64-bit code that reads from each page of the region and says so with a store to where nothing is, for ever:
@@ -437,7 +450,7 @@ static void write_touching(uint8_t *code)
     static const uint8_t program[] = {0x48, 0xbb, 0,    0,    0,    0,    0,    0,    0,    0,    0xb9, 0,    0,
                                       0,    0,    0x8a, 0x03, 0x48, 0x81, 0xc3, 0x00, 0x10, 0,    0,    0xff, 0xc9,
                                       0x75, 0xf3, 0x88, 0x04, 0x25, 0x00, 0x00, 0x10, 0,    0xeb, 0xdb};
-    const uint32_t pages = (uint32_t)(TOUCHED_SIZE / PAGE);
+    const uint32_t pages = (uint32_t)(touched_size / PAGE);
 
     memcpy(code, program, sizeof(program));
     memcpy(code + 2, &TOUCHED_GPA, sizeof(TOUCHED_GPA));
@@ -456,7 +469,7 @@ static void write_tables(uint64_t *tables)
     tables[0] = (TABLES_GPA + PAGE) | 7;
     third[0] = (TABLES_GPA + 2 * PAGE) | 7;
     second[0] = 0x87;
-    for (unsigned gib = 0; gib < TOUCHED_SIZE >> 30; gib++) {
+    for (unsigned gib = 0; gib < (touched_size + (1u << 30) - 1) >> 30; gib++) {
         third[(TOUCHED_GPA >> 30) + gib] = (TABLES_GPA + (3 + gib) * PAGE) | 7;
         for (unsigned i = 0; i < 512; i++)
             second[512 * (1 + gib) + i] = (TOUCHED_GPA + ((uint64_t)gib << 30) + ((uint64_t)i << 21)) | 0x87;
@@ -515,18 +528,18 @@ static void measure_protect(hv_vcpuid_t vcpu, uint8_t *low)
     enum { SLOT = 31002, LOW_SLOT = 31003 };
     const size_t low_size = TOUCHING_GPA + PAGE - TABLES_GPA;
     uint8_t *memory =
-        mmap(NULL, TOUCHED_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        mmap(NULL, touched_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     int fd;
 
-    must(memory != MAP_FAILED && madvise(memory, TOUCHED_SIZE, MADV_NOHUGEPAGE) == 0, "memory for a large region");
-    memset(memory, 1, TOUCHED_SIZE);
+    must(memory != MAP_FAILED && madvise(memory, touched_size, MADV_NOHUGEPAGE) == 0, "memory for a large region");
+    memset(memory, 1, touched_size);
     memset(low, 0, TABLES * PAGE);
     write_tables((uint64_t *)(void *)low);
     write_touching(low + TOUCHING_GPA - TABLES_GPA);
     MUST(hv_vm_map(low, TABLES_GPA, low_size, ALL));
-    MUST(hv_vm_map(memory, TOUCHED_GPA, TOUCHED_SIZE, ALL));
+    MUST(hv_vm_map(memory, TOUCHED_GPA, touched_size, ALL));
     bare_slot(LOW_SLOT, TABLES_GPA, low_size, low, 0);
-    bare_slot(SLOT, TOUCHED_GPA, TOUCHED_SIZE, memory, 0);
+    bare_slot(SLOT, TOUCHED_GPA, touched_size, memory, 0);
     MUST(hvx_vcpu_kvm_fd(vcpu, &fd));
     point_at_touching(fd);
     point_at_touching(bare.vcpu_fd);
@@ -537,22 +550,22 @@ static void measure_protect(hv_vcpuid_t vcpu, uint8_t *low)
         our_run_to_store(vcpu);
         sample("quire", "touch", (now() - begin) / 1e3);
         begin = now();
-        MUST(hv_vm_protect(TOUCHED_GPA + (100ull << 20) * (round % 40) + 7 * PAGE, PAGE, HV_MEMORY_READ));
+        MUST(hv_vm_protect(TOUCHED_GPA + (100ull << 20) * round % touched_size + 7 * PAGE, PAGE, HV_MEMORY_READ));
         sample("quire", "protect-call", (now() - begin) / 1e3);
         our_run_to_store(vcpu);
         sample("quire", "protect", (now() - begin) / 1e3);
         begin = now();
         bare_slot(SLOT, TOUCHED_GPA, 0, memory, 0);
-        bare_slot(SLOT, TOUCHED_GPA, TOUCHED_SIZE, memory, 0);
+        bare_slot(SLOT, TOUCHED_GPA, touched_size, memory, 0);
         sample("bare", "protect-call", (now() - begin) / 1e3);
         bare_run_to_store();
         sample("bare", "protect", (now() - begin) / 1e3);
     }
-    MUST(hv_vm_unmap(TOUCHED_GPA, TOUCHED_SIZE));
+    MUST(hv_vm_unmap(TOUCHED_GPA, touched_size));
     MUST(hv_vm_unmap(TABLES_GPA, low_size));
     bare_slot(SLOT, TOUCHED_GPA, 0, memory, 0);
     bare_slot(LOW_SLOT, TABLES_GPA, 0, low, 0);
-    munmap(memory, TOUCHED_SIZE);
+    munmap(memory, touched_size);
 }
 
 int main(int argc, char **argv)
@@ -562,8 +575,10 @@ int main(int argc, char **argv)
     pthread_t mapper;
     hv_vcpuid_t vcpu;
     void *allocated;
+    int fd;
 
     rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 5;
+    touched_size = (size_t)(argc > 2 ? atoi(argv[2]) : 4096) << 20;
     MUST(hv_vm_create(HV_VM_DEFAULT));
     MUST(hv_vm_space_create(&other));
     MUST(hv_vm_allocate(&allocated, size + PAGE, HV_ALLOCATE_DEFAULT));
@@ -573,6 +588,8 @@ int main(int argc, char **argv)
     MUST(hv_vm_map_space(other, memory, RESET_PAGE, PAGE, ALL));
     MUST(hv_vcpu_create(&vcpu, HV_VCPU_DEFAULT));
     bare_create();
+    MUST(hvx_vcpu_kvm_fd(vcpu, &fd));
+    give_cpuid(fd);
     bare_slot(0, RESET_PAGE, PAGE, memory, 0);
     our_run_to_halt(vcpu);
     bare_run_to_halt();
