@@ -44,8 +44,15 @@
 
 /* The hole below 4 GiB. */
 #define LAYOUT_DEVICES_GPA 0xc0000000u
+/* Registers of PCI devices: what a guest may give to their base address registers. */
+#define LAYOUT_PCI_WINDOW_GPA 0xc0000000u
+#define LAYOUT_PCI_WINDOW_SIZE 0x10000000u
 #define LAYOUT_PCI_MMCONFIG_GPA 0xe0000000u
 #define LAYOUT_PCI_MMCONFIG_SIZE 0x10000000u
+/* Registers of virtio devices without PCI, a page for each. */
+#define LAYOUT_VIRTIO_MMIO_GPA 0xfeb00000u
+#define LAYOUT_VIRTIO_MMIO_SIZE 0x1000u
+#define LAYOUT_VIRTIO_MMIO_COUNT 8u
 #define LAYOUT_IOAPIC_GPA 0xfec00000u
 #define LAYOUT_LAPIC_GPA 0xfee00000u
 /* Page tables of a flat binary in long mode: a root, a directory, and four tables of 2 MiB pages. */
@@ -57,6 +64,7 @@
 #define LAYOUT_RAM_ABOVE_4G_GPA 0x100000000ull
 
 /* I/O ports. */
+#define LAYOUT_PCI_CONFIG_PORT 0xcf8u
 #define LAYOUT_COM1_PORT 0x3f8u
 #define LAYOUT_I8042_PORT 0x60u
 #define LAYOUT_CMOS_PORT 0x70u
@@ -77,6 +85,9 @@
 #define LAYOUT_COM1_GSI 4u
 #define LAYOUT_CMOS_GSI 8u
 #define LAYOUT_ACPI_SCI_GSI 9u
+/* The pins of PCI slots and of virtio devices without PCI: the I/O APIC's inputs that a PC has them on. */
+#define LAYOUT_PCI_FIRST_GSI 16u
+#define LAYOUT_PCI_GSI_COUNT 8u
 
 #define LAYOUT_MIN_RAM_SIZE MIB(32)
 /* 2^46: what 46 physical address bits reach, well below the host's own address space. */

@@ -1,4 +1,4 @@
-#include "vmm/machine/event_loop.h"
+#include "devices/host/event_loop.h"
 
 #include "unit_test.h"
 

@@ -15,12 +15,12 @@
 #ifndef VMM_CONSOLE_SERIAL_HOST_H
 #define VMM_CONSOLE_SERIAL_HOST_H
 
+#include "devices/host/event_loop.h"
 #include "devices/serial.h"
 #include "memory/support/error.h"
 #include "memory/support/log.h"
 #include "vmm/config/config.h"
 #include "vmm/console/terminal.h"
-#include "vmm/machine/event_loop.h"
 
 struct serial_host;
 

@@ -4,11 +4,11 @@
 #ifndef VMM_MACHINE_MACHINE_H
 #define VMM_MACHINE_MACHINE_H
 
+#include "devices/host/event_loop.h"
 #include "memory/support/error.h"
 #include "memory/support/log.h"
 #include "vmm/config/config.h"
 #include "vmm/console/terminal.h"
-#include "vmm/machine/event_loop.h"
 #include "vmm/machine/outcome.h"
 
 #include <stdio.h>

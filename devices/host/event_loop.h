@@ -1,9 +1,9 @@
 /*
- * The machine's event loop: descriptors that are waited for, on one thread, and what to do when they are ready.
+ * An event loop: descriptors that are waited for, on one thread, and what to do when they are ready.
  * Events are level-triggered: what a callback leaves is reported again.
  */
-#ifndef VMM_MACHINE_EVENT_LOOP_H
-#define VMM_MACHINE_EVENT_LOOP_H
+#ifndef DEVICES_HOST_EVENT_LOOP_H
+#define DEVICES_HOST_EVENT_LOOP_H
 
 #include "memory/support/error.h"
 
