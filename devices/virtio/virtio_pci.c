@@ -36,6 +36,7 @@ struct virtio_pci {
     struct pci_function function;
     struct virtio_device *device;
     struct msix msix;
+    struct msi_controller messages;
     struct notify_controller notify;
     /* Where notifications go without an exit; UINT64_MAX: nowhere. Guarded by the bus's lock. */
     uint64_t attached_gpa;
@@ -444,13 +445,14 @@ struct virtio_pci *virtio_pci_create(struct virtio_device *device, const struct 
     }
     pci->device = device;
     pci->notify = environment->notify;
+    pci->messages = environment->msi;
     pci->attached_gpa = UINT64_MAX;
     pci_function_init(&pci->function, &ops, &identity);
     pci_function_add_bar(&pci->function, BAR, BAR_SIZE);
     pci_function_add_pin(&pci->function);
     add_capabilities(pci);
     /* One for each queue, and one for the configuration. */
-    if (msix_init(&pci->msix, &pci->function, &environment->msi, device->queue_count + 1, BAR, MSIX_TABLE_OFFSET,
+    if (msix_init(&pci->msix, &pci->function, &pci->messages, device->queue_count + 1, BAR, MSIX_TABLE_OFFSET,
                   MSIX_PENDING_OFFSET, error) < 0 ||
         pci_bus_attach(environment->bus, environment->slot, &pci->function, error) < 0) {
         virtio_pci_destroy(pci);

@@ -9,6 +9,7 @@
 #include "vmm/machine/machine_memory.h"
 #include "vmm/machine/map_report.h"
 #include "vmm/machine/vcpus.h"
+#include "vmm/machine/virtio_devices.h"
 #include "vmm/machine/x86/cpu_features.h"
 #include "vmm/machine/x86/cpuid.h"
 #include "vmm/machine/x86/irqchip.h"
@@ -52,6 +53,7 @@ struct machine {
     struct event_loop *loop;
     struct serial_host *serial_host;
     struct legacy_devices devices;
+    struct virtio_devices *virtio;
     struct boot_sources sources;
     uint32_t *apic_ids;
     struct platform platform;
@@ -178,6 +180,7 @@ static int restart(struct machine *machine, struct error *error)
     struct boot_entry entry;
 
     legacy_devices_reset(&machine->devices);
+    virtio_devices_reset(machine->virtio);
     if (irqchip_reset(&machine->irqchip, error) < 0 || machine_memory_clear(&machine->memory, error) < 0 ||
         load(machine, &entry, error) < 0)
         return -1;
@@ -405,6 +408,24 @@ static int step_devices(struct machine *machine, struct error *error)
     return serial_host_attach(machine->serial_host, machine->devices.serial, error);
 }
 
+static int step_virtio(struct machine *machine, struct error *error)
+{
+    const struct virtio_devices_environment environment = {
+        .config = machine->config,
+        .memory = &machine->memory,
+        .ports = machine->ports,
+        .mmio = machine->mmio,
+        .loop = machine->loop,
+        .set_level = irqchip_set_level,
+        .irq_context = &machine->irqchip,
+        .vm_fd = machine->vm_fd,
+        .log = machine->log,
+    };
+
+    machine->virtio = virtio_devices_create(&environment, error);
+    return machine->virtio != NULL ? 0 : -1;
+}
+
 static int step_files(struct machine *machine, struct error *error)
 {
     return boot_sources_open(&machine->sources, machine->config, error);
@@ -488,8 +509,8 @@ static int step_load(struct machine *machine, struct error *error)
 
 /* Cheap things that the user may have got wrong come first, and the sandbox before all that the guest can reach. */
 static int (*const steps[])(struct machine *machine, struct error *error) = {
-    step_plan, step_files,       step_vm,      step_cpuid,   step_memory,  step_irqchip, step_platform,
-    step_loop, step_serial_host, step_devices, step_signals, step_sandbox, step_vcpus,   step_load,
+    step_plan,        step_files,   step_vm,     step_cpuid,   step_memory,  step_irqchip, step_platform, step_loop,
+    step_serial_host, step_devices, step_virtio, step_signals, step_sandbox, step_vcpus,   step_load,
 };
 
 int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error)
@@ -525,6 +546,7 @@ void machine_destroy(struct machine *machine)
     if (machine == NULL)
         return;
     vcpus_destroy(machine->vcpus);
+    virtio_devices_destroy(machine->virtio);
     serial_host_destroy(machine->serial_host);
     legacy_devices_destroy(&machine->devices);
     event_loop_destroy(machine->loop);

@@ -99,6 +99,8 @@ static const struct rule rules[] = {
     CALL(getpgrp, ANY, "the same"),
     CALL(epoll_ctl, ANY, "back ends that want to write, clients that come and go"),
     IOCTL(KVM_IRQ_LINE, ANY, "interrupts of devices"),
+    IOCTL(KVM_SET_GSI_ROUTING, ANY, "what their messages are"),
+    IOCTL(KVM_IOEVENTFD, ANY, "where the guest notifies them"),
 
     /* the event loop */
     CALL(epoll_wait, LOOP, "its heart"),

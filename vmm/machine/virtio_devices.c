@@ -1,0 +1,245 @@
+#include "vmm/machine/virtio_devices.h"
+
+#include "devices/pci/pci.h"
+#include "devices/virtio/rng.h"
+#include "devices/virtio/virtio_mmio.h"
+#include "devices/virtio/virtio_pci.h"
+#include "memory/x86/layout.h"
+#include "vmm/machine/x86/msi_routes.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+/* One device: what it is, and how it is reached. */
+struct entry {
+    const struct config_device *config;
+    struct virtio_device *device;
+    /* One of the kinds. */
+    struct virtio_rng *rng;
+    /* One of the transports. */
+    struct virtio_pci *pci;
+    struct virtio_mmio *mmio;
+};
+
+struct virtio_devices {
+    struct virtio_devices_environment environment;
+    /* NULL where nothing is on it. */
+    struct pci_bus *bus;
+    struct msi_routes *routes;
+    bool slot_is_taken[CONFIG_MAX_SLOT + 1];
+    unsigned mmio_count;
+    size_t count;
+    struct entry entries[];
+};
+
+static size_t count_on(const struct config *config, enum config_transport transport)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < config->lists.device_count; i++)
+        count += config->lists.devices[i].transport == transport;
+    return count;
+}
+
+bool virtio_devices_have_pci(const struct config *config)
+{
+    return count_on(config, CONFIG_TRANSPORT_PCI) > 0;
+}
+
+unsigned virtio_devices_count_mmio(const struct config *config)
+{
+    return (unsigned)count_on(config, CONFIG_TRANSPORT_MMIO);
+}
+
+/* ---- Kinds ---- */
+
+static ssize_t host_random(void *context, void *buffer, size_t size)
+{
+    (void)context;
+    return getrandom(buffer, size, GRND_NONBLOCK);
+}
+
+static int make_device(struct virtio_devices *devices, struct entry *entry, struct error *error)
+{
+    const struct machine_memory *memory = devices->environment.memory;
+    const struct virtio_environment environment = {
+        .name = entry->config->name,
+        .space = memory->spaces[memory_plan_space(memory->plan, entry->config->space)],
+        .loop = devices->environment.loop,
+        .log = devices->environment.log,
+    };
+
+    switch (entry->config->kind) {
+    case CONFIG_DEVICE_RNG:
+        entry->rng = virtio_rng_create(&environment, host_random, NULL, error);
+        entry->device = entry->rng != NULL ? virtio_rng_device(entry->rng) : NULL;
+        break;
+    }
+    return entry->device != NULL ? 0 : -1;
+}
+
+/* Base class and subclass of a kind: PCI Code and ID Assignment 1.11, 1. */
+static uint16_t class_of(enum config_device_kind kind)
+{
+    switch (kind) {
+    case CONFIG_DEVICE_RNG:
+        return 0x1000; /* encryption: network and computing, which a source of random numbers comes nearest to */
+    }
+    return 0xff00; /* no class */
+}
+
+static void destroy_device(const struct entry *entry)
+{
+    if (entry->device == NULL)
+        return;
+    switch (entry->config->kind) {
+    case CONFIG_DEVICE_RNG:
+        virtio_rng_destroy(entry->rng);
+        break;
+    }
+}
+
+/* ---- Transports ---- */
+
+/* The slot that the configuration says, or the first that no device has or will have. */
+static unsigned choose_slot(const struct virtio_devices *devices, const struct config_device *config)
+{
+    unsigned slot = 1;
+
+    if (config->slot != CONFIG_NOT_GIVEN)
+        return config->slot;
+    while (slot < CONFIG_MAX_SLOT && devices->slot_is_taken[slot])
+        slot++;
+    return slot;
+}
+
+static int attach_pci(struct virtio_devices *devices, struct entry *entry, struct error *error)
+{
+    const struct virtio_pci_environment environment = {
+        .bus = devices->bus,
+        .slot = choose_slot(devices, entry->config),
+        .class_code = class_of(entry->config->kind),
+        .msi = msi_routes_controller(devices->routes),
+        .notify = msi_routes_notify(devices->routes),
+    };
+
+    devices->slot_is_taken[environment.slot] = true;
+    entry->pci = virtio_pci_create(entry->device, &environment, error);
+    return entry->pci != NULL ? 0 : -1;
+}
+
+static int attach_mmio(struct virtio_devices *devices, struct entry *entry, struct error *error)
+{
+    const unsigned index = devices->mmio_count++;
+    const struct irq_line irq = {.set_level = devices->environment.set_level,
+                                 .context = devices->environment.irq_context,
+                                 .gsi = LAYOUT_PCI_FIRST_GSI + index % LAYOUT_PCI_GSI_COUNT};
+
+    entry->mmio = virtio_mmio_create(entry->device, &irq);
+    if (entry->mmio == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    return bus_attach(devices->environment.mmio, LAYOUT_VIRTIO_MMIO_GPA + (uint64_t)index * LAYOUT_VIRTIO_MMIO_SIZE,
+                      LAYOUT_VIRTIO_MMIO_SIZE, virtio_mmio_device(entry->mmio), error);
+}
+
+static int attach_bus(struct pci_bus *bus, const struct virtio_devices_environment *environment, struct error *error)
+{
+    if (bus_attach(environment->ports, LAYOUT_PCI_CONFIG_PORT, PCI_ADDRESS_PORT_COUNT, pci_bus_address(bus), error) <
+            0 ||
+        bus_attach(environment->ports, LAYOUT_PCI_CONFIG_PORT + PCI_DATA_OFFSET, PCI_DATA_PORT_COUNT, pci_bus_data(bus),
+                   error) < 0 ||
+        bus_attach(environment->mmio, LAYOUT_PCI_MMCONFIG_GPA, PCI_ECAM_SIZE, pci_bus_ecam(bus), error) < 0)
+        return -1;
+    return bus_attach(environment->mmio, LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_SIZE, pci_bus_window(bus), error);
+}
+
+static int make_bus(struct virtio_devices *devices, struct error *error)
+{
+    const struct virtio_devices_environment *environment = &devices->environment;
+    const struct irq_line pins = {.set_level = environment->set_level, .context = environment->irq_context};
+
+    if (!virtio_devices_have_pci(environment->config))
+        return 0;
+    devices->routes = msi_routes_create(environment->vm_fd, error);
+    if (devices->routes == NULL)
+        return -1;
+    devices->bus = pci_bus_create(LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_SIZE, &pins);
+    if (devices->bus == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    return attach_bus(devices->bus, environment, error);
+}
+
+/* ---- All of them ---- */
+
+static void reserve_slots(struct virtio_devices *devices)
+{
+    const struct config_lists *lists = &devices->environment.config->lists;
+
+    for (size_t i = 0; i < lists->device_count; i++)
+        if (lists->devices[i].slot != CONFIG_NOT_GIVEN)
+            devices->slot_is_taken[lists->devices[i].slot] = true;
+}
+
+static int make_all(struct virtio_devices *devices, struct error *error)
+{
+    const struct config_lists *lists = &devices->environment.config->lists;
+
+    if (make_bus(devices, error) < 0)
+        return -1;
+    reserve_slots(devices);
+    for (size_t i = 0; i < lists->device_count; i++) {
+        struct entry *entry = &devices->entries[devices->count++];
+        entry->config = &lists->devices[i];
+        if (make_device(devices, entry, error) < 0)
+            return -1;
+        if ((entry->config->transport == CONFIG_TRANSPORT_PCI ? attach_pci(devices, entry, error)
+                                                              : attach_mmio(devices, entry, error)) < 0)
+            return -1;
+    }
+    if (devices->bus != NULL)
+        pci_bus_reset(devices->bus);
+    return 0;
+}
+
+struct virtio_devices *virtio_devices_create(const struct virtio_devices_environment *environment, struct error *error)
+{
+    const size_t count = environment->config->lists.device_count;
+    struct virtio_devices *devices = calloc(1, sizeof(*devices) + count * sizeof(devices->entries[0]));
+
+    if (devices == NULL) {
+        error_set(error, ERROR_HOST, "out of memory");
+        return NULL;
+    }
+    devices->environment = *environment;
+    if (make_all(devices, error) == 0)
+        return devices;
+    virtio_devices_destroy(devices);
+    return NULL;
+}
+
+void virtio_devices_reset(struct virtio_devices *devices)
+{
+    if (devices->bus != NULL)
+        pci_bus_reset(devices->bus);
+    for (size_t i = 0; i < devices->count; i++) {
+        const struct entry *entry = &devices->entries[i];
+        if (entry->pci != NULL)
+            virtio_pci_reset(entry->pci);
+        else
+            device_reset(virtio_mmio_device(entry->mmio));
+    }
+}
+
+void virtio_devices_destroy(struct virtio_devices *devices)
+{
+    if (devices == NULL)
+        return;
+    for (size_t i = 0; i < devices->count; i++) {
+        virtio_pci_destroy(devices->entries[i].pci);
+        virtio_mmio_destroy(devices->entries[i].mmio);
+        destroy_device(&devices->entries[i]);
+    }
+    pci_bus_destroy(devices->bus);
+    msi_routes_destroy(devices->routes);
+    free(devices);
+}
