@@ -80,6 +80,8 @@ struct virtio_device {
     const struct log *log;
     struct log_limit limit;
     pthread_mutex_t lock;
+    /* It has stopped. */
+    pthread_cond_t stopped;
     struct virtio_state state;
     uint64_t features;
     hvx_dma_t *dma;
@@ -132,6 +134,9 @@ void virtio_write_config(struct virtio_device *device, uint64_t offset, const vo
 
 /* As after power-on, whatever the device is at; done at once, or later as after the driver's reset. */
 void virtio_reset(struct virtio_device *device);
+
+/* Waits until a reset is done, without the lock; not on the loop's thread. */
+void virtio_wait_stopped(struct virtio_device *device);
 
 /* The driver notifies a queue without the host's help. Any thread, without the lock. */
 void virtio_notify(const struct virtio_device *device, unsigned queue);

@@ -109,6 +109,14 @@ static void on_system_request(void *context, enum system_request request, uint32
                                 .event = events[request], .argument = argument, .vcpu = vcpus_current(machine->vcpus)});
 }
 
+static void on_worker_failed(void *context, const struct error *error)
+{
+    struct machine_outcome outcome = {.event = MACHINE_HOST_FAILURE, .vcpu = -1};
+
+    memcpy(outcome.text, error->text, sizeof(outcome.text));
+    machine_notify(context, &outcome);
+}
+
 static void end_by_user(struct machine *machine, uint32_t signal)
 {
     machine_notify(machine, &(struct machine_outcome){.event = MACHINE_ENDED_BY_USER, .argument = signal, .vcpu = -1});
@@ -420,6 +428,8 @@ static int step_virtio(struct machine *machine, struct error *error)
         .irq_context = &machine->irqchip,
         .vm_fd = machine->vm_fd,
         .log = machine->log,
+        .failed = on_worker_failed,
+        .failed_context = machine,
     };
 
     machine->virtio = virtio_devices_create(&environment, error);
@@ -455,7 +465,14 @@ static int step_signals(struct machine *machine, struct error *error)
 static int step_sandbox(struct machine *machine, struct error *error)
 {
     sandbox_set_fatal_hook(terminal_restore_from_signal);
-    return sandbox_prepare(machine->config->sandbox.seccomp, machine->log, error);
+    return sandbox_prepare(machine->config->sandbox.seccomp,
+                           1u << SANDBOX_VCPU | 1u << SANDBOX_LOOP | virtio_devices_sandboxes(machine->config),
+                           machine->log, error);
+}
+
+static int step_workers(struct machine *machine, struct error *error)
+{
+    return virtio_devices_start(machine->virtio, error);
 }
 
 static struct kvm_cpuid2 *on_cpuid(void *context, unsigned index, struct error *error)
@@ -510,7 +527,7 @@ static int step_load(struct machine *machine, struct error *error)
 /* Cheap things that the user may have got wrong come first, and the sandbox before all that the guest can reach. */
 static int (*const steps[])(struct machine *machine, struct error *error) = {
     step_plan,        step_files,   step_vm,     step_cpuid,   step_memory,  step_irqchip, step_platform, step_loop,
-    step_serial_host, step_devices, step_virtio, step_signals, step_sandbox, step_vcpus,   step_load,
+    step_serial_host, step_devices, step_virtio, step_signals, step_sandbox, step_workers, step_vcpus,    step_load,
 };
 
 int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error)

@@ -1,18 +1,23 @@
 #include "vmm/machine/virtio_devices.h"
 
+#include "devices/host/worker.h"
 #include "devices/pci/pci.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/virtio_mmio.h"
 #include "devices/virtio/virtio_pci.h"
 #include "memory/x86/layout.h"
 #include "vmm/machine/x86/msi_routes.h"
+#include "vmm/sandbox/sandbox.h"
 
 #include <stdlib.h>
 #include <sys/random.h>
 
 /* One device: what it is, and how it is reached. */
 struct entry {
+    struct virtio_devices *devices;
     const struct config_device *config;
+    /* NULL where the machine's loop serves it. */
+    struct worker *worker;
     struct virtio_device *device;
     /* One of the kinds. */
     struct virtio_rng *rng;
@@ -51,6 +56,61 @@ unsigned virtio_devices_count_mmio(const struct config *config)
     return (unsigned)count_on(config, CONFIG_TRANSPORT_MMIO);
 }
 
+/* Which thread serves a kind: the machine's loop, or one of its own. */
+static enum sandbox_thread thread_of(enum config_device_kind kind)
+{
+    switch (kind) {
+    case CONFIG_DEVICE_RNG:
+        return SANDBOX_LOOP;
+    }
+    return SANDBOX_LOOP;
+}
+
+unsigned virtio_devices_sandboxes(const struct config *config)
+{
+    unsigned kinds = 0;
+
+    for (size_t i = 0; i < config->lists.device_count; i++)
+        kinds |= 1u << thread_of(config->lists.devices[i].kind);
+    return kinds;
+}
+
+/* ---- Threads ---- */
+
+static int enter_sandbox(void *context, const char *thread_name, struct error *error)
+{
+    const struct entry *entry = context;
+
+    return sandbox_enter(thread_of(entry->config->kind), thread_name, error);
+}
+
+static void worker_failed(void *context, const struct error *error)
+{
+    const struct entry *entry = context;
+    const struct virtio_devices_environment *environment = &entry->devices->environment;
+
+    environment->failed(environment->failed_context, error);
+}
+
+/* The loop that serves a device, which is made if it is the device's own. NULL with *error. */
+static struct event_loop *make_loop(struct entry *entry, struct error *error)
+{
+    const struct worker_hooks hooks = {.enter = enter_sandbox, .failed = worker_failed, .context = entry};
+
+    if (thread_of(entry->config->kind) == SANDBOX_LOOP)
+        return entry->devices->environment.loop;
+    entry->worker = worker_create(entry->config->name, &hooks, error);
+    return entry->worker != NULL ? worker_loop(entry->worker) : NULL;
+}
+
+int virtio_devices_start(struct virtio_devices *devices, struct error *error)
+{
+    for (size_t i = 0; i < devices->count; i++)
+        if (devices->entries[i].worker != NULL && worker_start(devices->entries[i].worker, error) < 0)
+            return -1;
+    return 0;
+}
+
 /* ---- Kinds ---- */
 
 static ssize_t host_random(void *context, void *buffer, size_t size)
@@ -65,9 +125,12 @@ static int make_device(struct virtio_devices *devices, struct entry *entry, stru
     const struct virtio_environment environment = {
         .name = entry->config->name,
         .space = memory->spaces[memory_plan_space(memory->plan, entry->config->space)],
-        .loop = devices->environment.loop,
+        .loop = make_loop(entry, error),
         .log = devices->environment.log,
     };
+
+    if (environment.loop == NULL)
+        return -1;
 
     switch (entry->config->kind) {
     case CONFIG_DEVICE_RNG:
@@ -190,6 +253,7 @@ static int make_all(struct virtio_devices *devices, struct error *error)
     for (size_t i = 0; i < lists->device_count; i++) {
         struct entry *entry = &devices->entries[devices->count++];
         entry->config = &lists->devices[i];
+        entry->devices = devices;
         if (make_device(devices, entry, error) < 0)
             return -1;
         if ((entry->config->transport == CONFIG_TRANSPORT_PCI ? attach_pci(devices, entry, error)
@@ -227,6 +291,7 @@ void virtio_devices_reset(struct virtio_devices *devices)
             virtio_pci_reset(entry->pci);
         else
             device_reset(virtio_mmio_device(entry->mmio));
+        virtio_wait_stopped(entry->device);
     }
 }
 
@@ -235,9 +300,11 @@ void virtio_devices_destroy(struct virtio_devices *devices)
     if (devices == NULL)
         return;
     for (size_t i = 0; i < devices->count; i++) {
+        worker_stop(devices->entries[i].worker);
         virtio_pci_destroy(devices->entries[i].pci);
         virtio_mmio_destroy(devices->entries[i].mmio);
         destroy_device(&devices->entries[i]);
+        worker_destroy(devices->entries[i].worker);
     }
     pci_bus_destroy(devices->bus);
     msi_routes_destroy(devices->routes);

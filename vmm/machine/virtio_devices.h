@@ -28,17 +28,26 @@ struct virtio_devices_environment {
     void *irq_context;
     int vm_fd;
     const struct log *log;
+    /* A thread of theirs cannot go on; called on it. */
+    void (*failed)(void *context, const struct error *error);
+    void *failed_context;
 };
 
 /* Whether the configuration has any on PCI; and how many without. */
 bool virtio_devices_have_pci(const struct config *config);
 unsigned virtio_devices_count_mmio(const struct config *config);
 
+/* The kinds of threads that they have, as 1 << kind (sandbox.h). */
+unsigned virtio_devices_sandboxes(const struct config *config);
+
 /* Makes them. The interrupt controllers are there. NULL with *error, and nothing left but the attachments to the buses.
  */
 struct virtio_devices *virtio_devices_create(const struct virtio_devices_environment *environment, struct error *error);
 
-/* Back to power-on state. No vCPU may be running. */
+/* Starts their threads, in the sandbox that has been prepared. 0, or -1 with *error. */
+int virtio_devices_start(struct virtio_devices *devices, struct error *error);
+
+/* Back to power-on state, and nothing that they had begun goes on. No vCPU may be running. */
 void virtio_devices_reset(struct virtio_devices *devices);
 
 /* Nobody uses them any more: vCPUs have ended, and the loop does not run. Takes NULL. */

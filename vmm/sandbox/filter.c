@@ -25,7 +25,11 @@
 
 #define VCPU (1u << SANDBOX_VCPU)
 #define LOOP (1u << SANDBOX_LOOP)
-#define ANY (VCPU | LOOP)
+#define DISK (1u << SANDBOX_DISK)
+#define NET (1u << SANDBOX_NET)
+#define WORKERS (DISK | NET)
+#define LOOPS (LOOP | WORKERS)
+#define ANY (VCPU | LOOPS)
 
 /* A system call, or the calls of it with (argument & mask) == value. Several rules for one call add up. */
 struct rule {
@@ -102,12 +106,12 @@ static const struct rule rules[] = {
     IOCTL(KVM_SET_GSI_ROUTING, ANY, "what their messages are"),
     IOCTL(KVM_IOEVENTFD, ANY, "where the guest notifies them"),
 
-    /* the event loop */
-    CALL(epoll_wait, LOOP, "its heart"),
-    CALL(epoll_pwait, LOOP, "the same"),
-    CALL(read, LOOP, "input, signals, timers, event descriptors"),
-    CALL(readv, LOOP, "input"),
-    CALL(recvfrom, LOOP, "a serial port on a socket"),
+    /* event loops */
+    CALL(epoll_wait, LOOPS, "its heart"),
+    CALL(epoll_pwait, LOOPS, "the same"),
+    CALL(read, LOOPS, "input, signals, timers, event descriptors"),
+    CALL(readv, LOOP | NET, "input"),
+    CALL(recvfrom, LOOP | NET, "a serial port on a socket, connections of guests"),
     CALL(accept4, LOOP, "the same: its next client"),
     CALL_WHEN(fcntl, LOOP, 1, UINT32_MAX, F_DUPFD_CLOEXEC, "the same: reading and writing apart"),
     CALL(shutdown, LOOP, "the same: a client's end"),
