@@ -7,6 +7,7 @@
 #include "devices/virtio/virtio_pci.h"
 #include "memory/x86/layout.h"
 #include "vmm/machine/x86/msi_routes.h"
+#include "vmm/maps/device_plan.h"
 #include "vmm/sandbox/sandbox.h"
 
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 struct entry {
     struct virtio_devices *devices;
     const struct config_device *config;
+    /* Its PCI slot, or its page of registers. */
+    unsigned place;
     /* NULL where the machine's loop serves it. */
     struct worker *worker;
     struct virtio_device *device;
@@ -31,30 +34,9 @@ struct virtio_devices {
     /* NULL where nothing is on it. */
     struct pci_bus *bus;
     struct msi_routes *routes;
-    bool slot_is_taken[CONFIG_MAX_SLOT + 1];
-    unsigned mmio_count;
     size_t count;
     struct entry entries[];
 };
-
-static size_t count_on(const struct config *config, enum config_transport transport)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < config->lists.device_count; i++)
-        count += config->lists.devices[i].transport == transport;
-    return count;
-}
-
-bool virtio_devices_have_pci(const struct config *config)
-{
-    return count_on(config, CONFIG_TRANSPORT_PCI) > 0;
-}
-
-unsigned virtio_devices_count_mmio(const struct config *config)
-{
-    return (unsigned)count_on(config, CONFIG_TRANSPORT_MMIO);
-}
 
 /* Which thread serves a kind: the machine's loop, or one of its own. */
 static enum sandbox_thread thread_of(enum config_device_kind kind)
@@ -164,36 +146,23 @@ static void destroy_device(const struct entry *entry)
 
 /* ---- Transports ---- */
 
-/* The slot that the configuration says, or the first that no device has or will have. */
-static unsigned choose_slot(const struct virtio_devices *devices, const struct config_device *config)
-{
-    unsigned slot = 1;
-
-    if (config->slot != CONFIG_NOT_GIVEN)
-        return config->slot;
-    while (slot < CONFIG_MAX_SLOT && devices->slot_is_taken[slot])
-        slot++;
-    return slot;
-}
-
 static int attach_pci(struct virtio_devices *devices, struct entry *entry, struct error *error)
 {
     const struct virtio_pci_environment environment = {
         .bus = devices->bus,
-        .slot = choose_slot(devices, entry->config),
+        .slot = entry->place,
         .class_code = class_of(entry->config->kind),
         .msi = msi_routes_controller(devices->routes),
         .notify = msi_routes_notify(devices->routes),
     };
 
-    devices->slot_is_taken[environment.slot] = true;
     entry->pci = virtio_pci_create(entry->device, &environment, error);
     return entry->pci != NULL ? 0 : -1;
 }
 
 static int attach_mmio(struct virtio_devices *devices, struct entry *entry, struct error *error)
 {
-    const unsigned index = devices->mmio_count++;
+    const unsigned index = entry->place;
     const struct irq_line irq = {.set_level = devices->environment.set_level,
                                  .context = devices->environment.irq_context,
                                  .gsi = LAYOUT_PCI_FIRST_GSI + index % LAYOUT_PCI_GSI_COUNT};
@@ -221,7 +190,7 @@ static int make_bus(struct virtio_devices *devices, struct error *error)
     const struct virtio_devices_environment *environment = &devices->environment;
     const struct irq_line pins = {.set_level = environment->set_level, .context = environment->irq_context};
 
-    if (!virtio_devices_have_pci(environment->config))
+    if (device_plan_count(environment->config, CONFIG_TRANSPORT_PCI) == 0)
         return 0;
     devices->routes = msi_routes_create(environment->vm_fd, error);
     if (devices->routes == NULL)
@@ -234,25 +203,18 @@ static int make_bus(struct virtio_devices *devices, struct error *error)
 
 /* ---- All of them ---- */
 
-static void reserve_slots(struct virtio_devices *devices)
-{
-    const struct config_lists *lists = &devices->environment.config->lists;
-
-    for (size_t i = 0; i < lists->device_count; i++)
-        if (lists->devices[i].slot != CONFIG_NOT_GIVEN)
-            devices->slot_is_taken[lists->devices[i].slot] = true;
-}
-
 static int make_all(struct virtio_devices *devices, struct error *error)
 {
-    const struct config_lists *lists = &devices->environment.config->lists;
+    const struct config *config = devices->environment.config;
+    struct plan_device planned[CONFIG_MAX_SLOT + LAYOUT_VIRTIO_MMIO_COUNT];
 
     if (make_bus(devices, error) < 0)
         return -1;
-    reserve_slots(devices);
-    for (size_t i = 0; i < lists->device_count; i++) {
+    device_plan_fill(config, planned);
+    for (size_t i = 0; i < config->lists.device_count; i++) {
         struct entry *entry = &devices->entries[devices->count++];
-        entry->config = &lists->devices[i];
+        entry->config = planned[i].config;
+        entry->place = planned[i].place;
         entry->devices = devices;
         if (make_device(devices, entry, error) < 0)
             return -1;

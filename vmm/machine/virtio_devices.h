@@ -33,10 +33,6 @@ struct virtio_devices_environment {
     void *failed_context;
 };
 
-/* Whether the configuration has any on PCI; and how many without. */
-bool virtio_devices_have_pci(const struct config *config);
-unsigned virtio_devices_count_mmio(const struct config *config);
-
 /* The kinds of threads that they have, as 1 << kind (sandbox.h). */
 unsigned virtio_devices_sandboxes(const struct config *config);
 
