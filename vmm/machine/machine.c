@@ -13,6 +13,7 @@
 #include "vmm/machine/x86/cpu_features.h"
 #include "vmm/machine/x86/cpuid.h"
 #include "vmm/machine/x86/irqchip.h"
+#include "vmm/maps/device_plan.h"
 #include "vmm/sandbox/sandbox.h"
 
 #include <Hypervisor/hvx.h>
@@ -369,6 +370,8 @@ static int step_platform(struct machine *machine, struct error *error)
         .apic_ids = machine->apic_ids,
         .physical_address_bits = cpuid_physical_address_bits(table),
         .has_1gib_pages = cpuid_has_1gib_pages(table),
+        .has_pci = device_plan_count(machine->config, CONFIG_TRANSPORT_PCI) > 0,
+        .virtio_mmio_count = (unsigned)device_plan_count(machine->config, CONFIG_TRANSPORT_MMIO),
     };
     free(table);
     ram_layout_compute(machine->config->memory.size, &machine->platform.ram);
