@@ -283,10 +283,16 @@ struct virtq_chain *virtio_pop(struct virtio_device *device, unsigned queue)
     return result == 1 ? chain : NULL;
 }
 
+void virtio_push_all(struct virtio_device *device, unsigned queue, struct virtq_chain *const *chains,
+                     const uint32_t *written, size_t count)
+{
+    virtq_push_all(&device->queues[queue].ring, chains, written, count);
+    check_broken(device, queue);
+}
+
 void virtio_push(struct virtio_device *device, unsigned queue, struct virtq_chain *chain, uint32_t written)
 {
-    virtq_push(&device->queues[queue].ring, chain, written);
-    check_broken(device, queue);
+    virtio_push_all(device, queue, &chain, &written, 1);
 }
 
 void virtio_flush(struct virtio_device *device, unsigned queue)

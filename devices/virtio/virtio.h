@@ -160,6 +160,10 @@ struct virtq_chain *virtio_pop(struct virtio_device *device, unsigned queue);
 /* Gives one back; the driver is told by virtio_flush(). */
 void virtio_push(struct virtio_device *device, unsigned queue, struct virtq_chain *chain, uint32_t written);
 
+/* As virtq_push_all(). */
+void virtio_push_all(struct virtio_device *device, unsigned queue, struct virtq_chain *const *chains,
+                     const uint32_t *written, size_t count);
+
 /* Interrupts the driver, if it wants that, for what has been given back. */
 void virtio_flush(struct virtio_device *device, unsigned queue);
 
