@@ -20,7 +20,7 @@ struct tap_queue {
     struct tap *tap;
     int fd;
     uint32_t events;
-    /* The interface uses it, and it is in the loop. */
+    /* The interface gives it packets. */
     bool is_attached;
 };
 
@@ -77,7 +77,7 @@ static void tap_listen(struct net_backend *backend, unsigned pair, bool for_pack
     if (events == queue->events)
         return;
     queue->events = events;
-    if (queue->is_attached && !tap->is_lost)
+    if (!tap->is_lost)
         event_loop_modify(tap->loop, queue->fd, events);
 }
 
@@ -90,7 +90,10 @@ static int tap_attach(struct net_backend *backend, struct event_loop *loop, cons
     (void)log;
     tap->loop = loop;
     tap->client = *client;
-    return event_loop_add(loop, tap->queues[0].fd, 0, on_event, &tap->queues[0], error);
+    for (unsigned i = 0; i < backend->queue_pairs; i++)
+        if (event_loop_add(loop, tap->queues[i].fd, 0, on_event, &tap->queues[i], error) < 0)
+            return -1;
+    return 0;
 }
 
 /* ---- Packets ---- */
@@ -120,22 +123,13 @@ static ssize_t tap_receive(struct net_backend *backend, unsigned pair, const str
 static int set_attached(struct tap_queue *queue, bool is_attached)
 {
     struct ifreq request = {.ifr_flags = (short)(is_attached ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE)};
-    struct tap *tap = queue->tap;
-    struct error error;
 
     if (queue->is_attached == is_attached)
         return 0;
-    /* A queue that is not attached reports an error without end. */
-    if (!is_attached)
-        event_loop_remove(tap->loop, queue->fd);
     if (ioctl(queue->fd, TUNSETQUEUE, &request) < 0)
-        return is_attached ? -1 : 0;
+        return -1;
     queue->is_attached = is_attached;
-    queue->events = 0;
-    if (!is_attached || event_loop_add(tap->loop, queue->fd, 0, on_event, queue, &error) == 0)
-        return 0;
-    (void)set_attached(queue, false);
-    return -1;
+    return 0;
 }
 
 static int tap_set_pairs(struct net_backend *backend, unsigned pairs)
@@ -290,19 +284,14 @@ static int open_queue(struct tap_queue *queue, const struct net_tap_options *opt
 
 static int open_queues(struct tap *tap, const struct net_tap_options *options, struct error *error)
 {
-    struct ifreq request = {.ifr_flags = (short)IFF_DETACH_QUEUE};
-
     for (unsigned i = 0; i < options->queue_pairs; i++) {
         tap->backend.queue_pairs = i + 1;
         if (open_queue(&tap->queues[i], options, error) < 0)
             return -1;
         /* The driver begins with one. */
-        if (i == 0)
-            continue;
-        if (ioctl(tap->queues[i].fd, TUNSETQUEUE, &request) < 0)
+        if (i > 0 && set_attached(&tap->queues[i], false) < 0)
             return error_set(error, ERROR_HOST, "the interface '%s' does not let a queue rest: %s", options->interface,
                              strerror(errno));
-        tap->queues[i].is_attached = false;
     }
     tap_set_offloads(&tap->backend, 0);
     return 0;

@@ -7,3 +7,8 @@ endforeach()
 foreach(name IN ITEMS virtio_console virtio_net virtio_rng)
     quire_unit_test(${name} ROOTS devices memory-shared LIBRARIES quire_devices Threads::Threads SOURCES fake_guest.c)
 endforeach()
+
+# The host's side of networks. Tap interfaces need privileges.
+quire_unit_test(net_tap ROOTS devices memory-shared LIBRARIES quire_devices)
+set_tests_properties(unit.net_tap PROPERTIES SKIP_RETURN_CODE 77)
+quire_unit_test(net_user ROOTS devices memory-shared LIBRARIES quire_net_user)
