@@ -361,6 +361,19 @@ START_TEST(clients_that_come_and_go_are_told_and_take_no_room)
 }
 END_TEST
 
+START_TEST(client_that_has_left_before_it_was_told_is_not_told_as_there)
+{
+    start(MULTIPORT);
+    shake_hands();
+    virtio_console_set_connected(console, 0, true); /* takes the buffer that waits */
+    virtio_console_set_connected(console, 1, true);
+    virtio_console_set_connected(console, 1, false);
+    expect_control(0, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
+    expect_control(1, VIRTIO_CONSOLE_PORT_OPEN, 0, NULL, 0);
+    expect_no_control();
+}
+END_TEST
+
 START_TEST(message_that_comes_while_there_is_no_buffer_waits)
 {
     start(MULTIPORT);
@@ -825,6 +838,7 @@ static void add_all(TCase *tests)
     tcase_add_test(tests, driver_that_is_not_ready_hears_nothing);
     tcase_add_test(tests, state_of_the_host_is_told_when_a_port_is_ready);
     tcase_add_loop_test(tests, clients_that_come_and_go_are_told_and_take_no_room, 0, FORM_COUNT);
+    tcase_add_test(tests, client_that_has_left_before_it_was_told_is_not_told_as_there);
     tcase_add_test(tests, message_that_comes_while_there_is_no_buffer_waits);
     tcase_add_test(tests, terminal_that_changes_its_size_is_told_in_the_configuration);
     tcase_add_loop_test(tests, consoles_are_told_their_size_by_message, 0, FORM_COUNT);

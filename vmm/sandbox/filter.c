@@ -121,6 +121,7 @@ static const struct rule rules[] = {
     CALL(clock_nanosleep, LOOP, "the same"),
     IOCTL(TCGETS, LOOP, "isatty"),
     IOCTL(TCGETS2, LOOP, "isatty, glibc from 2.42 on"),
+    IOCTL(TIOCGWINSZ, LOOP, "the terminal's size, for a console"),
 
     /* a reset of the machine */
     CALL(pread64, LOOP, "kernel and initrd, once more"),
