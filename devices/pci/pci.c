@@ -19,6 +19,7 @@ enum {
     ADDRESS_DEVICE_SHIFT = 11,
     ADDRESS_FUNCTION_SHIFT = 8,
     ADDRESS_REGISTER_MASK = 0xfc,
+    ADDRESS_RESERVED = 0x7f000003,
     /* PCI Express Base 3.0, table 7-1: an address in the configuration space in memory. */
     ECAM_BUS_SHIFT = 20,
     ECAM_DEVICE_SHIFT = 15,
@@ -135,6 +136,7 @@ void pci_function_set_pin(struct pci_function *function, bool is_asserted)
     bool level = false;
 
     pthread_mutex_lock(&bus->pin_lock);
+    atomic_store(&function->is_requested, is_asserted);
     function->is_asserted = is_asserted && is_allowed;
     for (unsigned slot = function->slot % LAYOUT_PCI_GSI_COUNT; slot < PCI_SLOT_COUNT; slot += LAYOUT_PCI_GSI_COUNT)
         level |= bus->functions[slot] != NULL && bus->functions[slot]->is_asserted;
@@ -195,13 +197,24 @@ static struct pci_function *find_bar(const struct pci_bus *bus, uint64_t gpa, un
 
 /* ---- Accesses to configuration spaces ---- */
 
+/*
+ * The interrupt bit of the status register as an access sees it, whether or not the pin is forbidden: 6.2.3. Other
+ * threads change it, so it is not kept in the space.
+ */
+static uint32_t interrupt_status(const struct pci_function *function, unsigned offset, unsigned size)
+{
+    if (offset > PCI_STATUS || offset + size <= PCI_STATUS || !atomic_load(&function->is_requested))
+        return 0;
+    return (uint32_t)PCI_STATUS_INTERRUPT << 8 * (PCI_STATUS - offset);
+}
+
 static uint32_t config_read(struct pci_function *function, unsigned offset, unsigned size)
 {
     if (function == NULL || offset + size > PCI_CONFIG_SIZE)
         return UINT32_MAX;
     if (function->ops->config_read != NULL)
         function->ops->config_read(function, offset, size);
-    return pci_function_get(function, offset, size);
+    return pci_function_get(function, offset, size) | interrupt_status(function, offset, size);
 }
 
 static void config_write(struct pci_bus *bus, struct pci_function *function, unsigned offset, unsigned size,
@@ -256,7 +269,7 @@ static void address_write(struct device *device, uint64_t offset, unsigned size,
     (void)offset;
     (void)size;
     pthread_mutex_lock(&bus->lock);
-    bus->address = (uint32_t)value;
+    bus->address = (uint32_t)value & ~(uint32_t)ADDRESS_RESERVED;
     pthread_mutex_unlock(&bus->lock);
 }
 

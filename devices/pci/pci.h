@@ -11,6 +11,7 @@
 #include "memory/support/error.h"
 
 #include <linux/pci_regs.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -79,6 +80,8 @@ struct pci_function {
     uint8_t last_capability;
     struct pci_bus *bus;
     uint8_t slot;
+    /* It asks for an interrupt by its pin. */
+    atomic_bool is_requested;
     /* Guarded by the bus: its pin is asserted. */
     bool is_asserted;
 };

@@ -66,6 +66,16 @@ bool virtq_enable(struct virtq *queue, const struct virtq_features *features)
     return true;
 }
 
+void virtq_disable(struct virtq *queue)
+{
+    struct virtq_state *state = &queue->state;
+
+    state->is_enabled = false;
+    state->next_available = state->next_used = state->signalled_used = 0;
+    state->available_wrap = state->used_wrap = true;
+    state->has_signalled = false;
+}
+
 /* ---- Reading descriptors ---- */
 
 static bool read_split_descriptor(const struct virtq *queue, uint64_t gpa, struct descriptor *item)

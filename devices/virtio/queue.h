@@ -84,6 +84,12 @@ void virtq_reset(struct virtq *queue);
 bool virtq_enable(struct virtq *queue, const struct virtq_features *features);
 
 /*
+ * The driver takes it back: no more requests, and it begins anew when it is enabled again. Its size and addresses stay.
+ * A chain that is out may still be given back.
+ */
+void virtq_disable(struct virtq *queue);
+
+/*
  * Takes the next request: 1, and *ret_chain is the caller's until virtq_push(); 0: there is none; -1: the queue is
  * broken, now or earlier, or there is no memory for the request, which stays where it is (is_broken tells). For one
  * thread at a time, as everything that takes a queue.

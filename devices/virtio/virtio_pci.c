@@ -1,6 +1,7 @@
 #include "devices/virtio/virtio_pci.h"
 
 #include <endian.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -64,11 +65,13 @@ static void interrupt(void *context, uint16_t vector, bool is_config)
 {
     struct virtio_pci *pci = context;
 
-    if (msix_is_enabled(&pci->msix)) {
+    const bool is_message = msix_is_enabled(&pci->msix);
+
+    /* With messages a queue's bit is not used: virtio 1.2, 4.1.4.5.1. */
+    if (is_config || !is_message)
+        pci->isr |= is_config ? ISR_CONFIG : ISR_QUEUE;
+    if (is_message)
         msix_raise(&pci->msix, vector);
-        return;
-    }
-    pci->isr |= is_config ? ISR_CONFIG : ISR_QUEUE;
     update_pin(pci);
 }
 
@@ -368,6 +371,15 @@ static void config_read(struct pci_function *function, unsigned offset, unsigned
             (uint8_t)(value >> (8 * i));
 }
 
+/* With the device's lock held. What was notified while the device might not reach memory has been dropped. */
+static void notify_all(const struct virtio_pci *pci)
+{
+    if (!pci_function_is_bus_master(&pci->function) || !(pci->device->state.status & VIRTIO_CONFIG_S_DRIVER_OK))
+        return;
+    for (unsigned i = 0; i < pci->device->queue_count; i++)
+        virtio_notify(pci->device, i);
+}
+
 static void config_written(struct pci_function *function, unsigned offset, unsigned size)
 {
     struct virtio_pci *pci = pci_of(function);
@@ -376,6 +388,8 @@ static void config_written(struct pci_function *function, unsigned offset, unsig
     pthread_mutex_lock(&pci->device->lock);
     msix_config_written(&pci->msix);
     update_pin(pci);
+    if (offset <= PCI_COMMAND)
+        notify_all(pci);
     pthread_mutex_unlock(&pci->device->lock);
     /* Not at a reset, which writes all of it. */
     if (size > 4 || !touches_window(pci, offset, size) || !window_access(pci, &at, &width))
