@@ -24,7 +24,8 @@ struct event_loop *event_loop_create(struct error *error);
 void event_loop_destroy(struct event_loop *loop);
 
 /*
- * Waits for events (EPOLLIN, EPOLLOUT, or 0 for none) of fd, which is in the loop once at the most. 0, or -1 with
+ * Waits for events (EPOLLIN, EPOLLOUT, or 0 for none) of fd, which is in the loop once at the most. EPOLLEXCLUSIVE can
+ * be among them where several loops wait for one descriptor, and one of them is to be woken. 0, or -1 with
  * *error and errno: EPERM for what cannot be waited for because it is always ready, as regular files are.
  *
  * This and the next two: for the loop's thread, or before it runs.

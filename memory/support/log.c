@@ -39,12 +39,11 @@ void log_line(const struct log *log, enum log_level level, const char *subsystem
     va_end(args);
 }
 
-void log_guest_misbehaviour(const struct log *log, struct log_limit *limit, const char *subsystem, const char *format,
-                            ...)
+__attribute__((format(printf, 4, 0))) static void write_limited(const struct log *log, struct log_limit *limit,
+                                                                const char *subsystem, const char *format, va_list args)
 {
     struct timespec now;
     char suffix[64] = "";
-    va_list args;
 
     if (log->level < LOG_LEVEL_WARN)
         return;
@@ -59,7 +58,24 @@ void log_guest_misbehaviour(const struct log *log, struct log_limit *limit, cons
     uint32_t suppressed = atomic_exchange(&limit->suppressed, 0);
     if (suppressed > 0)
         (void)snprintf(suffix, sizeof(suffix), " (%u more like it were not shown)", suppressed);
-    va_start(args, format);
     write_line(log, subsystem, suffix, format, args);
+}
+
+void log_guest_misbehaviour(const struct log *log, struct log_limit *limit, const char *subsystem, const char *format,
+                            ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    write_limited(log, limit, subsystem, format, args);
+    va_end(args);
+}
+
+void log_host_trouble(const struct log *log, struct log_limit *limit, const char *subsystem, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    write_limited(log, limit, subsystem, format, args);
     va_end(args);
 }

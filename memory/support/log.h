@@ -37,4 +37,8 @@ struct log_limit {
 __attribute__((format(printf, 4, 5))) void log_guest_misbehaviour(const struct log *log, struct log_limit *limit,
                                                                   const char *subsystem, const char *format, ...);
 
+/* The same for what the host did wrong, and the machine survives: a disk that does not write. */
+__attribute__((format(printf, 4, 5))) void log_host_trouble(const struct log *log, struct log_limit *limit,
+                                                            const char *subsystem, const char *format, ...);
+
 #endif
