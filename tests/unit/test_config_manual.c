@@ -121,6 +121,7 @@ static void assert_range(const struct schema_key *key, const char *entry)
     case SCHEMA_NAME:
     case SCHEMA_PATH:
     case SCHEMA_NAMES:
+    case SCHEMA_WORDS:
     case SCHEMA_ADDRESS:
     case SCHEMA_FLAGS:
         break;

@@ -95,9 +95,10 @@ END_TEST
 START_TEST(help_is_had_in_every_way_one_would_try)
 {
     static const char *const lines[] = {
-        "quire help",       "quire --help",    "quire -h",         "quire help run",
-        "quire help check", "quire help help", "quire run --help", "quire run -h x.toml",
-        "quire check -h",   "quire help keys", "quire help maps",  "quire maps -h",
+        "quire help",         "quire --help",    "quire -h",         "quire help run",
+        "quire help check",   "quire help help", "quire run --help", "quire run -h x.toml",
+        "quire check -h",     "quire help keys", "quire help maps",  "quire maps -h",
+        "quire help devices",
     };
 
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {

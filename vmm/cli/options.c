@@ -13,7 +13,8 @@ static const char help_text[] =
     "  quire run --kernel bzImage run a kernel without a file\n"
     "  quire check FILE.toml      say whether the file is right\n"
     "  quire maps FILE.toml       show what lies where in the guest's memory\n"
-    "  quire help [COMMAND]       more about a command; 'quire help keys': what a file may hold\n"
+    "  quire help [COMMAND]       more about a command; 'quire help keys' and 'quire help devices': what a file may "
+    "hold\n"
     "  quire --version            the version\n"
     "\n"
     "While a machine has the terminal, Ctrl-A x leaves it and Ctrl-A ? lists the other keys.\n"
@@ -79,6 +80,11 @@ static const char keys_help_text[] =
     "The keys of a machine's file, and of 'quire run --set SECTION.KEY=VALUE'. Explained in quire.toml(5).\n"
     "Sizes are strings with KiB, MiB, GiB or TiB. In --set, the names of a list are separated by commas.\n"
     "\n";
+
+static const char devices_help_text[] = "Virtio devices of a machine's file: a table for each, as often as there are "
+                                        "such devices, in the order of their PCI\n"
+                                        "slots. Explained in quire.toml(5).\n"
+                                        "\n";
 
 static const char *const commands[] = {"run", "check", "maps", "help", NULL};
 
@@ -415,6 +421,11 @@ static int help(const char *topic, FILE *out, struct options *options, struct er
     if (strcmp(topic, "keys") == 0) {
         (void)say(keys_help_text, out, options);
         config_print_keys(out);
+        return 0;
+    }
+    if (strcmp(topic, "devices") == 0) {
+        (void)say(devices_help_text, out, options);
+        config_print_device_keys(out);
         return 0;
     }
     return fail_unknown_command(topic, error);

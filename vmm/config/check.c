@@ -183,6 +183,86 @@ static int fail_device(const struct config *config, const struct config_device *
                            config_schema_name(&table->keys[key], name), error, "%s", text);
 }
 
+static int check_net(const struct config *config, const struct config_device *device, struct error *error)
+{
+    const bool is_tap = device->net.backend == CONFIG_NET_TAP;
+
+    if (is_tap && device->net.interface[0] == '\0')
+        return fail_device(
+            config, device, CONFIG_NET_INTERFACE, error,
+            "\"tap\" needs the name of an interface; 'ip tuntap add tap0 mode tap user $USER' makes one");
+    if (!is_tap && device->net.interface[0] != '\0')
+        return fail_device(config, device, CONFIG_NET_INTERFACE, error,
+                           "has a use only with backend = \"tap\"; take it out, or choose that");
+    if (is_tap && device->net.forward.count > 0)
+        return fail_device(config, device, CONFIG_NET_FORWARD, error,
+                           "has a use only with backend = \"user\"; take it out, or choose that");
+    if (!is_tap && device->net.queues > 1)
+        return fail_device(config, device, CONFIG_NET_QUEUES, error,
+                           "\"user\" has one pair of queues; take it out, or choose backend = \"tap\"");
+    return 0;
+}
+
+/* What is wrong with a path, given a back end; NULL: nothing. */
+static const char *backend_mistake(enum config_serial_backend backend, const char *path)
+{
+    if ((backend == CONFIG_SERIAL_FILE || backend == CONFIG_SERIAL_UNIX) && path == NULL)
+        return "\"file\" and \"unix\" need a path; give it one";
+    if ((backend == CONFIG_SERIAL_STDIO || backend == CONFIG_SERIAL_NONE) && path != NULL)
+        return "has no use with this backend; take it out, or choose file, unix or pty";
+    return NULL;
+}
+
+static int check_console(const struct config *config, const struct config_device *device, struct error *error)
+{
+    const char *mistake = backend_mistake(device->console.backend, device->console.path);
+
+    if (mistake != NULL)
+        return fail_device(config, device, device->console.path != NULL ? CONFIG_CONSOLE_PATH : CONFIG_CONSOLE_BACKEND,
+                           error, mistake);
+    for (size_t i = 0; i < device->console.port_count; i++) {
+        const struct config_port *port = &device->console.ports[i];
+        mistake = backend_mistake(port->backend, port->path);
+        if (mistake != NULL)
+            return config_error_at(config, &port->position, "port.backend", error, "%s", mistake);
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(port->name, device->console.ports[j].name) == 0)
+                return config_error_at(config, &port->positions[CONFIG_PORT_NAME], "port.name", error,
+                                       "another port has this name already; give it another");
+    }
+    return 0;
+}
+
+/* How many have the terminal, which one can have. */
+static unsigned count_terminals(const struct config_device *device)
+{
+    unsigned count = device->kind == CONFIG_DEVICE_CONSOLE && device->console.backend == CONFIG_SERIAL_STDIO;
+
+    for (size_t i = 0; i < device->console.port_count; i++)
+        count += device->console.ports[i].backend == CONFIG_SERIAL_STDIO;
+    return count;
+}
+
+static int check_kind(const struct config *config, const struct config_device *device, struct error *error)
+{
+    switch (device->kind) {
+    case CONFIG_DEVICE_DISK:
+        if (device->disk.path == NULL)
+            return fail_device(config, device, CONFIG_DISK_PATH, error, "is empty; name an image");
+        if (device->disk.snapshot_in != NULL && !device->disk.snapshot)
+            return fail_device(config, device, CONFIG_DISK_SNAPSHOT_IN, error,
+                               "goes with snapshot = true; take it out, or set that");
+        return 0;
+    case CONFIG_DEVICE_NET:
+        return check_net(config, device, error);
+    case CONFIG_DEVICE_CONSOLE:
+        return check_console(config, device, error);
+    case CONFIG_DEVICE_RNG:
+        return 0;
+    }
+    return 0;
+}
+
 static int check_pair(const struct config *config, const struct config_device *device,
                       const struct config_device *before, struct error *error)
 {
@@ -205,6 +285,8 @@ static int check_device(const struct config *config, size_t index, struct error 
     if (device->slot != CONFIG_NOT_GIVEN && device->transport != CONFIG_TRANSPORT_PCI)
         return fail_device(config, device, CONFIG_DEVICE_SLOT, error,
                            "goes with transport = \"pci\"; take it out, or choose that");
+    if (check_kind(config, device, error) < 0)
+        return -1;
     for (size_t i = 0; i < index; i++)
         if (check_pair(config, device, &config->lists.devices[i], error) < 0)
             return -1;
@@ -214,12 +296,18 @@ static int check_device(const struct config *config, size_t index, struct error 
 static int check_devices(const struct config *config, struct error *error)
 {
     size_t counts[] = {[CONFIG_TRANSPORT_PCI] = 0, [CONFIG_TRANSPORT_MMIO] = 0};
+    unsigned terminals = config->serial.backend == CONFIG_SERIAL_STDIO;
 
     for (size_t i = 0; i < config->lists.device_count; i++) {
         const struct config_device *device = &config->lists.devices[i];
         if (check_device(config, i, error) < 0)
             return -1;
         counts[device->transport]++;
+        terminals += count_terminals(device);
+        if (terminals > 1)
+            return fail_device(config, device, CONFIG_CONSOLE_BACKEND, error,
+                               "the terminal has one owner, and that is another, serial.backend unless it says "
+                               "otherwise; set that to \"none\", or choose pty, file or unix here");
         if (counts[CONFIG_TRANSPORT_PCI] > CONFIG_MAX_SLOT)
             return fail_device(config, device, CONFIG_DEVICE_TRANSPORT, error,
                                "there is room for 31 devices on PCI; take this one out");

@@ -82,9 +82,39 @@ enum config_device_key {
     CONFIG_DEVICE_SLOT,
     CONFIG_DEVICE_COMMON_COUNT,
     CONFIG_RNG_KEY_COUNT = CONFIG_DEVICE_COMMON_COUNT,
+
+    CONFIG_DISK_PATH = CONFIG_DEVICE_COMMON_COUNT,
+    CONFIG_DISK_READ_ONLY,
+    CONFIG_DISK_SNAPSHOT,
+    CONFIG_DISK_SNAPSHOT_IN,
+    CONFIG_DISK_CACHE,
+    CONFIG_DISK_DIRECT,
+    CONFIG_DISK_QUEUES,
+    CONFIG_DISK_SERIAL,
+    CONFIG_DISK_KEY_COUNT,
+
+    CONFIG_NET_BACKEND = CONFIG_DEVICE_COMMON_COUNT,
+    CONFIG_NET_INTERFACE,
+    CONFIG_NET_FORWARD,
+    CONFIG_NET_REACH_HOST,
+    CONFIG_NET_MAC,
+    CONFIG_NET_QUEUES,
+    CONFIG_NET_KEY_COUNT,
+
+    CONFIG_CONSOLE_BACKEND = CONFIG_DEVICE_COMMON_COUNT,
+    CONFIG_CONSOLE_PATH,
+    CONFIG_CONSOLE_KEY_COUNT,
 };
 
-enum config_device_kind { CONFIG_DEVICE_RNG };
+/* Keys of a [[console.port]]. */
+enum config_port_key { CONFIG_PORT_NAME, CONFIG_PORT_BACKEND, CONFIG_PORT_PATH, CONFIG_PORT_KEY_COUNT };
+
+enum config_device_kind { CONFIG_DEVICE_DISK, CONFIG_DEVICE_NET, CONFIG_DEVICE_CONSOLE, CONFIG_DEVICE_RNG };
+
+/* What a flush of the guest's means: its data is on the host's disk, or nothing. */
+enum config_cache { CONFIG_CACHE_SAFE, CONFIG_CACHE_UNSAFE };
+
+enum config_net_backend { CONFIG_NET_USER, CONFIG_NET_TAP };
 
 /* How a virtio device is reached: over PCI, or by registers in memory. */
 enum config_transport { CONFIG_TRANSPORT_PCI, CONFIG_TRANSPORT_MMIO };
@@ -198,7 +228,16 @@ struct config_vcpu {
 /* Positions of keys, for any kind of device. */
 #define CONFIG_DEVICE_KEY_MAX 16u
 
-/* A virtio device, of one of the kinds. */
+/* A channel of a console device besides the first. */
+struct config_port {
+    char *name;
+    enum config_serial_backend backend;
+    char *path;
+    struct config_position position;
+    struct config_position positions[CONFIG_PORT_KEY_COUNT];
+};
+
+/* A virtio device, of one of the kinds: what other kinds have is zero. */
 struct config_device {
     enum config_device_kind kind;
     char *name;
@@ -207,6 +246,37 @@ struct config_device {
     enum config_transport transport;
     /* of PCI, or CONFIG_NOT_GIVEN */
     uint32_t slot;
+    struct {
+        char *path;
+        bool read_only;
+        /* What is written is dropped at the end. */
+        bool snapshot;
+        /* The folder of the file that keeps it until then; NULL: memory does. */
+        char *snapshot_in;
+        enum config_cache cache;
+        /* The host's page cache is left out. */
+        bool direct;
+        uint32_t queues;
+        char *serial;
+    } disk;
+    struct {
+        enum config_net_backend backend;
+        /* of tap */
+        char *interface;
+        /* of user: "tcp:127.0.0.1:2222-:22" */
+        struct config_names forward;
+        /* 10.0.2.2 is this host, with what listens on its 127.0.0.1. */
+        bool reach_host;
+        /* "": made of the names */
+        char *mac;
+        uint32_t queues;
+    } net;
+    struct {
+        enum config_serial_backend backend;
+        char *path;
+        struct config_port *ports;
+        size_t port_count;
+    } console;
     struct config_position position;
     struct config_position positions[CONFIG_DEVICE_KEY_MAX];
 };
@@ -337,5 +407,8 @@ void config_print(const struct config *config, FILE *out);
 
 /* Writes the list of all keys with type, default, range and meaning, for people; lines of at most 100 columns. */
 void config_print_keys(FILE *out);
+
+/* The same for devices. */
+void config_print_device_keys(FILE *out);
 
 #endif

@@ -81,6 +81,18 @@ static int read_key(struct load *load, const struct toml_node *section, const st
     return 0;
 }
 
+/* The same for devices. */
+static int read_devices(struct load *load, const struct tables_reader *reader, const char *name,
+                        const struct toml_node *node)
+{
+    for (int kind = CONFIG_DEVICE_DISK; kind <= CONFIG_DEVICE_RNG; kind++) {
+        if (strcmp(name, config_device_tables[kind].keys[0].section) != 0)
+            continue;
+        return config_tables_read_devices(reader, node, (enum config_device_kind)kind, &load->lists) < 0 ? -1 : 1;
+    }
+    return 0;
+}
+
 /* Reads a node if it is one of the lists of tables: 1, or -1 with an error; 0: it is none. */
 static int read_list(struct load *load, const struct toml_node *section, const struct toml_node *node)
 {
@@ -95,10 +107,8 @@ static int read_list(struct load *load, const struct toml_node *section, const s
         result = config_tables_read_spaces(&reader, node, &load->lists);
     else if (strcmp(name, "vcpu") == 0)
         result = config_tables_read_vcpus(&reader, node, &load->lists);
-    else if (strcmp(name, "rng") == 0)
-        result = config_tables_read_devices(&reader, node, CONFIG_DEVICE_RNG, &load->lists);
     else
-        return 0;
+        return read_devices(load, &reader, name, node);
     return result < 0 ? -1 : 1;
 }
 

@@ -64,6 +64,7 @@ static void print_value(const struct schema_key *schema, const struct config_val
         print_string(schema->choices[value->number], out);
         break;
     case SCHEMA_NAMES:
+    case SCHEMA_WORDS:
         print_names(&value->names, out);
         break;
     }
@@ -119,6 +120,8 @@ static void print_lists(const struct config_lists *lists, FILE *out)
     for (size_t i = 0; i < lists->device_count; i++) {
         const struct schema_table *table = &config_device_tables[lists->devices[i].kind];
         print_table(table->keys[0].section, table, &lists->devices[i], out);
+        for (size_t j = 0; j < lists->devices[i].console.port_count; j++)
+            print_table("console.port", &config_port_table, &lists->devices[i].console.ports[j], out);
     }
     for (size_t i = 0; i < lists->vcpu_count; i++)
         print_table("vcpu", &config_vcpu_table, &lists->vcpus[i], out);
@@ -175,6 +178,9 @@ static void print_kind(const struct schema_key *schema, FILE *out)
     case SCHEMA_NAMES:
         fputs("list of names", out);
         break;
+    case SCHEMA_WORDS:
+        fputs("list of strings", out);
+        break;
     }
     if (schema->is_required)
         fputs("; must be given", out);
@@ -185,7 +191,7 @@ static void print_kind(const struct schema_key *schema, FILE *out)
 /* One line, or two where it would get too long. */
 static void print_key_help(const struct schema_key *schema, FILE *out)
 {
-    enum { COLUMNS = 100, INDENT = 12 };
+    enum { COLUMNS = 100, INDENT = 14 };
     char *kind = NULL;
     size_t length = 0;
     FILE *text = open_memstream(&kind, &length);
@@ -194,9 +200,17 @@ static void print_key_help(const struct schema_key *schema, FILE *out)
         return;
     print_kind(schema, text);
     if (fclose(text) == 0)
-        fprintf(out, "  %-9s %s%s(%s)\n", schema->name, schema->doc,
-                INDENT + strlen(schema->doc) + strlen(" ()") + length <= COLUMNS ? " " : "\n            ", kind);
+        fprintf(out, "  %-11s %s%s(%s)\n", schema->name, schema->doc,
+                INDENT + strlen(schema->doc) + strlen(" ()") + length <= COLUMNS ? " " : "\n              ", kind);
     free(kind);
+}
+
+/* The keys of a table from one of them on. */
+static void print_table_help(const struct schema_table *table, size_t from, FILE *out)
+{
+    fprintf(out, "\n%s\n  %s\n", table->title, table->doc);
+    for (size_t i = from; i < table->count; i++)
+        print_key_help(&table->keys[i], out);
 }
 
 void config_print_keys(FILE *out)
@@ -207,9 +221,21 @@ void config_print_keys(FILE *out)
             fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", schema->section);
         print_key_help(schema, out);
     }
-    for (const struct schema_table *const *table = config_tables; *table != NULL; table++) {
-        fprintf(out, "\n%s\n  %s\n", (*table)->title, (*table)->doc);
-        for (size_t i = 0; i < (*table)->count; i++)
-            print_key_help(&(*table)->keys[i], out);
+    print_table_help(&config_range_table, 0, out);
+    print_table_help(&config_space_table, 0, out);
+    print_table_help(&config_vcpu_table, 0, out);
+}
+
+void config_print_device_keys(FILE *out)
+{
+    const struct schema_table *first = &config_device_tables[CONFIG_DEVICE_DISK];
+
+    fputs("All of them\n", out);
+    for (size_t i = 0; i < CONFIG_DEVICE_COMMON_COUNT; i++)
+        print_key_help(&first->keys[i], out);
+    for (int kind = CONFIG_DEVICE_DISK; kind <= CONFIG_DEVICE_RNG; kind++) {
+        print_table_help(&config_device_tables[kind], CONFIG_DEVICE_COMMON_COUNT, out);
+        if (kind == CONFIG_DEVICE_CONSOLE)
+            print_table_help(&config_port_table, 0, out);
     }
 }

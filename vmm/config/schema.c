@@ -13,6 +13,8 @@ static const char *const pages[] = {"thp", "small", "2MiB", "1GiB", NULL};
 static const char *const populates[] = {"lazy", "prefault", NULL};
 static const char *const modes[] = {"real", "protected", "long", NULL};
 static const char *const faults[] = {"stop", "log", "count", NULL};
+static const char *const caches[] = {"safe", "unsafe", NULL};
+static const char *const net_backends[] = {"user", "tap", NULL};
 static const char *const transports[] = {"pci", "mmio", NULL};
 static const char *const tables[] = {"acpi", "device-tree", "none", NULL};
 static const char *const entries[] = {"auto", "linux64", "pvh", NULL};
@@ -28,6 +30,8 @@ _Static_assert(CONFIG_TABLES_NONE == 2, "order of tables");
 _Static_assert(CONFIG_ENTRY_PVH == 2, "order of entries");
 _Static_assert(CONFIG_MODE_LONG == 2, "order of modes");
 _Static_assert(CONFIG_FAULT_COUNT == 2, "order of faults");
+_Static_assert(CONFIG_CACHE_UNSAFE == 1, "order of caches");
+_Static_assert(CONFIG_NET_TAP == 1, "order of net_backends");
 _Static_assert(CONFIG_TRANSPORT_MMIO == 1, "order of transports");
 _Static_assert(CONFIG_SERIAL_NONE == 4, "order of serial_backends");
 _Static_assert(CONFIG_SECCOMP_OFF == 2, "order of seccomp_modes");
@@ -152,7 +156,7 @@ static const struct schema_key vcpu_keys[CONFIG_VCPU_KEY_COUNT] = {
                             FIELD(name),                                                                               \
                             .default_text = "",                                                                        \
                             .maximum = MAX_NAME,                                                                       \
-                            .doc = "what messages call it; without one, \"" section "\" and a number"},                \
+                            .doc = "what messages call it; without one, its kind and a number"},                       \
     [CONFIG_DEVICE_SPACE] = {section,                                                                                  \
                              "space",                                                                                  \
                              SCHEMA_NAME,                                                                              \
@@ -176,6 +180,60 @@ static const struct schema_key vcpu_keys[CONFIG_VCPU_KEY_COUNT] = {
                             .minimum = 1,                                                                              \
                             .maximum = CONFIG_MAX_SLOT,                                                                \
                             .doc = "its PCI slot; without one, the next that is free"}
+
+static const struct schema_key disk_keys[CONFIG_DISK_KEY_COUNT] = {
+    COMMON_DEVICE_KEYS("disk"),
+    [CONFIG_DISK_PATH] = {"disk", "path", SCHEMA_PATH, FIELD(disk.path), .default_text = "", .is_required = true,
+                          .doc = "the image, a raw file or a block device"},
+    [CONFIG_DISK_READ_ONLY] = {"disk", "read-only", SCHEMA_BOOLEAN, FIELD(disk.read_only), .default_text = "false",
+                               .doc = "whether the guest may not write"},
+    [CONFIG_DISK_SNAPSHOT] = {"disk", "snapshot", SCHEMA_BOOLEAN, FIELD(disk.snapshot), .default_text = "false",
+                              .doc = "whether what the guest writes is dropped at the end"},
+    [CONFIG_DISK_SNAPSHOT_IN] = {"disk", "snapshot-in", SCHEMA_PATH, FIELD(disk.snapshot_in), .default_text = "",
+                                 .doc = "the folder of a file that keeps it until then; without one, memory does"},
+    [CONFIG_DISK_CACHE] = {"disk", "cache", SCHEMA_CHOICE, FIELD(disk.cache), .default_text = "safe", .choices = caches,
+                           .doc = "whether what the guest flushes is on the host's disk"},
+    [CONFIG_DISK_DIRECT] = {"disk", "direct", SCHEMA_BOOLEAN, FIELD(disk.direct), .default_text = "false",
+                            .doc = "whether the host's page cache is left out"},
+    [CONFIG_DISK_QUEUES] = {"disk", "queues", SCHEMA_INTEGER, FIELD(disk.queues), .default_text = "1", .minimum = 1,
+                            .maximum = 16, .doc = "the number of queues; one for each vCPU is enough"},
+    [CONFIG_DISK_SERIAL] = {"disk", "serial", SCHEMA_STRING, FIELD(disk.serial), .default_text = "", .minimum = 0,
+                            .maximum = 20, .doc = "its serial number, as the guest sees it"},
+};
+
+static const struct schema_key net_keys[CONFIG_NET_KEY_COUNT] = {
+    COMMON_DEVICE_KEYS("net"),
+    [CONFIG_NET_BACKEND] = {"net", "backend", SCHEMA_CHOICE, FIELD(net.backend), .default_text = "user",
+                            .choices = net_backends, .doc = "what it is connected to"},
+    [CONFIG_NET_INTERFACE] = {"net", "interface", SCHEMA_NAME, FIELD(net.interface), .default_text = "", .maximum = 15,
+                              .doc = "the host's tap interface, with \"tap\""},
+    [CONFIG_NET_FORWARD] = {"net", "forward", SCHEMA_WORDS, FIELD(net.forward), .default_text = "",
+                            .doc = "ports of the host that lead to the guest, with \"user\""},
+    [CONFIG_NET_REACH_HOST] = {"net", "reach-host", SCHEMA_BOOLEAN, FIELD(net.reach_host), .default_text = "false",
+                               .doc = "whether 10.0.2.2 leads to the host's own 127.0.0.1, with \"user\""},
+    [CONFIG_NET_MAC] = {"net", "mac", SCHEMA_STRING, FIELD(net.mac), .default_text = "", .minimum = 0, .maximum = 17,
+                        .doc = "its address; without one, made of the machine's and the device's name"},
+    [CONFIG_NET_QUEUES] = {"net", "queues", SCHEMA_INTEGER, FIELD(net.queues), .default_text = "1", .minimum = 1,
+                           .maximum = 8, .doc = "pairs of queues; more than one with \"tap\" only"},
+};
+
+static const struct schema_key console_keys[CONFIG_CONSOLE_KEY_COUNT] = {
+    COMMON_DEVICE_KEYS("console"),
+    [CONFIG_CONSOLE_BACKEND] = {"console", "backend", SCHEMA_CHOICE, FIELD(console.backend), .default_text = "none",
+                                .choices = serial_backends, .doc = "what the console, hvc0, is connected to"},
+    [CONFIG_CONSOLE_PATH] = {"console", "path", SCHEMA_PATH, FIELD(console.path), .default_text = "",
+                             .doc = "the file, the unix socket, or a symbolic link that is to name the pty"},
+};
+
+static const struct schema_key port_keys[CONFIG_PORT_KEY_COUNT] = {
+    [CONFIG_PORT_NAME] = {"port", "name", SCHEMA_NAME, .offset = offsetof(struct config_port, name),
+                          .default_text = "-", .minimum = 1, .maximum = MAX_NAME, .is_required = true,
+                          .doc = "what the guest sees in /dev/virtio-ports"},
+    [CONFIG_PORT_BACKEND] = {"port", "backend", SCHEMA_CHOICE, .offset = offsetof(struct config_port, backend),
+                             .default_text = "none", .choices = serial_backends, .doc = "what it is connected to"},
+    [CONFIG_PORT_PATH] = {"port", "path", SCHEMA_PATH, .offset = offsetof(struct config_port, path), .default_text = "",
+                          .doc = "the file, the unix socket, or a symbolic link that is to name the pty"},
+};
 
 static const struct schema_key rng_keys[CONFIG_RNG_KEY_COUNT] = {
     COMMON_DEVICE_KEYS("rng"),
@@ -201,10 +259,28 @@ const struct schema_table config_vcpu_table = {
     TABLE(config_vcpu, vcpu_keys),
 };
 const struct schema_table config_device_tables[] = {
+    [CONFIG_DEVICE_DISK] = {.title = "[[disk]]", .doc = "a disk", TABLE(config_device, disk_keys)},
+    [CONFIG_DEVICE_NET] = {.title = "[[net]]", .doc = "a network device", TABLE(config_device, net_keys)},
+    [CONFIG_DEVICE_CONSOLE] = {.title = "[[console]]",
+                               .doc = "a console that is quicker than a serial port",
+                               TABLE(config_device, console_keys)},
     [CONFIG_DEVICE_RNG] = {.title = "[[rng]]", .doc = "random numbers of the host's", TABLE(config_device, rng_keys)},
 };
+const struct schema_table config_port_table = {
+    .title = "[[console.port]]",
+    .doc = "one more channel of the [[console]] above",
+    TABLE(config_port, port_keys),
+};
 const struct schema_table *const config_tables[] = {
-    &config_range_table, &config_space_table, &config_vcpu_table, &config_device_tables[CONFIG_DEVICE_RNG], NULL,
+    &config_range_table,
+    &config_space_table,
+    &config_vcpu_table,
+    &config_device_tables[CONFIG_DEVICE_DISK],
+    &config_device_tables[CONFIG_DEVICE_NET],
+    &config_device_tables[CONFIG_DEVICE_CONSOLE],
+    &config_port_table,
+    &config_device_tables[CONFIG_DEVICE_RNG],
+    NULL,
 };
 
 const struct schema_key *config_table_find(const struct schema_table *table, const char *name)

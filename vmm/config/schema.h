@@ -23,8 +23,10 @@ enum schema_type {
     SCHEMA_SIZE,
     /* an enum whose values are places in choices */
     SCHEMA_CHOICE,
-    /* struct config_names */
+    /* struct config_names, of letters, digits and a few signs */
     SCHEMA_NAMES,
+    /* struct config_names, of any printable letters but blanks and commas */
+    SCHEMA_WORDS,
     /* bool */
     SCHEMA_BOOLEAN,
     /* uint64_t, a multiple of `multiple` */
@@ -78,6 +80,7 @@ extern const struct schema_table config_space_table;
 extern const struct schema_table config_vcpu_table;
 /* By kind. */
 extern const struct schema_table config_device_tables[];
+extern const struct schema_table config_port_table;
 /* All of them; ends in NULL. */
 extern const struct schema_table *const config_tables[];
 

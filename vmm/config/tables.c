@@ -11,6 +11,8 @@
 
 /* The key of a [[space]] that holds tables of its own. */
 static const char RANGE_KEY[] = "range";
+/* The same of a [[console]]. */
+static const char PORT_KEY[] = "port";
 
 static struct place place_at(const struct tables_reader *reader, unsigned line, unsigned column)
 {
@@ -209,6 +211,36 @@ static int compare_positions(const void *left, const void *right)
     return (a->column > b->column) - (a->column < b->column);
 }
 
+static int read_ports(const struct tables_reader *reader, const struct toml_node *node, struct config_device *device)
+{
+    if (check_list(reader, node, "[[console.port]]") < 0)
+        return -1;
+    if (node->count == 0)
+        return 0;
+    struct config_port *items = grow(reader, NULL, 0, node->count, sizeof(*items));
+    if (items == NULL)
+        return -1;
+    device->console.ports = items;
+    for (size_t i = 0; i < node->count; i++) {
+        if (read_table(reader, &config_port_table, &node->children[i], &items[device->console.port_count++], NULL) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int read_device(const struct tables_reader *reader, const struct toml_node *node, size_t number,
+                       struct config_device *device)
+{
+    const bool has_ports = device->kind == CONFIG_DEVICE_CONSOLE;
+
+    if (read_table(reader, &config_device_tables[device->kind], node, device, has_ports ? PORT_KEY : NULL) < 0)
+        return -1;
+    for (size_t i = 0; has_ports && i < node->count; i++)
+        if (key_is(&node->children[i], PORT_KEY) && read_ports(reader, &node->children[i], device) < 0)
+            return -1;
+    return device->name[0] != '\0' ? 0 : name_after_kind(reader, device, number);
+}
+
 int config_tables_read_devices(const struct tables_reader *reader, const struct toml_node *node,
                                enum config_device_kind kind, struct config_lists *lists)
 {
@@ -223,9 +255,7 @@ int config_tables_read_devices(const struct tables_reader *reader, const struct 
     for (size_t i = 0; i < node->count; i++) {
         struct config_device *device = &items[lists->device_count++];
         device->kind = kind;
-        if (read_table(reader, &config_device_tables[kind], &node->children[i], device, NULL) < 0)
-            return -1;
-        if (device->name[0] == '\0' && name_after_kind(reader, device, i) < 0)
+        if (read_device(reader, &node->children[i], i, device) < 0)
             return -1;
     }
     qsort(lists->devices, lists->device_count, sizeof(*lists->devices), compare_positions);
@@ -247,6 +277,14 @@ static void free_ranges(struct config_ranges *ranges)
     free(ranges->items);
 }
 
+static void free_device(struct config_device *device)
+{
+    free_element(&config_device_tables[device->kind], device);
+    for (size_t i = 0; i < device->console.port_count; i++)
+        free_element(&config_port_table, &device->console.ports[i]);
+    free(device->console.ports);
+}
+
 void config_lists_free(struct config_lists *lists)
 {
     free_ranges(&lists->ranges);
@@ -257,7 +295,7 @@ void config_lists_free(struct config_lists *lists)
     for (size_t i = 0; i < lists->vcpu_count; i++)
         free_element(&config_vcpu_table, &lists->vcpus[i]);
     for (size_t i = 0; i < lists->device_count; i++)
-        free_element(&config_device_tables[lists->devices[i].kind], &lists->devices[i]);
+        free_device(&lists->devices[i]);
     free(lists->devices);
     free(lists->spaces);
     free(lists->vcpus);

@@ -271,13 +271,26 @@ static bool is_feature_name(const char *text, size_t length)
     return length > 0 && length <= MAX_FEATURE_NAME_LENGTH;
 }
 
+/* Printable letters of ASCII but blanks and commas, which separate words. */
+static bool is_word(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] <= ' ' || text[i] > '~' || text[i] == ',')
+            return false;
+    }
+    return length > 0;
+}
+
 /* Adds to names, which has room. */
 static int parse_name(const struct context *context, const char *text, size_t length, struct config_names *names)
 {
     char shown[CONFIG_TEXT_SIZE];
 
-    if (!is_feature_name(text, length))
+    if (context->schema->type == SCHEMA_NAMES && !is_feature_name(text, length))
         return fail(context, "%s is not the name of a feature; give names like \"avx512f\"",
+                    config_text_quote(shown, text, length));
+    if (!is_word(text, length))
+        return fail(context, "%s is empty, or has blanks or commas; give printable letters",
                     config_text_quote(shown, text, length));
 
     struct config_name *name = &names->items[names->count];
@@ -342,6 +355,7 @@ static int parse_text(const struct context *context, const char *text, struct co
     case SCHEMA_CHOICE:
         return parse_choice(context, text, value);
     case SCHEMA_NAMES:
+    case SCHEMA_WORDS:
         return parse_names(context, text, value);
     case SCHEMA_BOOLEAN:
         return parse_boolean(context, text, value);
@@ -407,6 +421,8 @@ static int fail_kind(const struct context *context, const struct toml_node *node
         return fail(context, "is %s, not a boolean; write true or false without quotes", kind);
     case SCHEMA_ADDRESS:
         return fail(context, "is %s, not an address; write it as in 0x1000 or \"1MiB\"", kind);
+    case SCHEMA_WORDS:
+        return fail(context, "is %s, not an array of strings; write it as in [\"tcp::2222-:22\"]", kind);
     case SCHEMA_NAMES:
         return fail(context, "is %s, not an array of names; write it as in [\"avx512f\"]", kind);
     default:
@@ -467,14 +483,14 @@ static int read_node(struct context *context, const struct toml_node *node, stru
         return read_integer(context, node, value);
     if (type == SCHEMA_ADDRESS && node->kind == TOML_KIND_INTEGER)
         return read_address(context, node, value);
-    if (type == SCHEMA_NAMES && node->kind == TOML_KIND_ARRAY)
+    if ((type == SCHEMA_NAMES || type == SCHEMA_WORDS) && node->kind == TOML_KIND_ARRAY)
         return read_names(context, node, value);
     if (type == SCHEMA_BOOLEAN && node->kind == TOML_KIND_BOOLEAN) {
         value->number = node->boolean;
         return 0;
     }
-    if (type == SCHEMA_INTEGER || type == SCHEMA_OPTIONAL || type == SCHEMA_NAMES || type == SCHEMA_BOOLEAN ||
-        node->kind != TOML_KIND_STRING)
+    if (type == SCHEMA_INTEGER || type == SCHEMA_OPTIONAL || type == SCHEMA_NAMES || type == SCHEMA_WORDS ||
+        type == SCHEMA_BOOLEAN || node->kind != TOML_KIND_STRING)
         return fail_kind(context, node);
 
     const char *text = node_text(context, node);
@@ -535,6 +551,7 @@ struct config_value config_value_load(const void *holder, const struct schema_ke
         value.number = number;
         break;
     case SCHEMA_NAMES:
+    case SCHEMA_WORDS:
         memcpy(&value.names, field, sizeof(value.names));
         break;
     }
@@ -568,6 +585,7 @@ void config_value_store(void *holder, const struct schema_key *key, struct confi
         memcpy(field, &number, sizeof(number));
         break;
     case SCHEMA_NAMES:
+    case SCHEMA_WORDS:
         memcpy(field, &value->names, sizeof(value->names));
         break;
     }

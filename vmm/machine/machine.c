@@ -155,6 +155,10 @@ static void on_signal(void *context, uint32_t events)
     (void)events;
     if (read(machine->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return;
+    if (info.ssi_signo == SIGWINCH) {
+        virtio_devices_terminal_resized(machine->virtio);
+        return;
+    }
     if (info.ssi_signo == SIGUSR1) {
         map_report(&machine->memory, machine->log);
         return;
@@ -261,6 +265,7 @@ void machine_print_crash(const struct machine *machine, const struct machine_out
 void machine_close_console(struct machine *machine)
 {
     serial_host_finish(machine->serial_host);
+    virtio_devices_finish(machine->virtio);
 }
 
 /* ---- The steps that build a machine, in their order ---- */
@@ -431,6 +436,7 @@ static int step_virtio(struct machine *machine, struct error *error)
         .irq_context = &machine->irqchip,
         .vm_fd = machine->vm_fd,
         .log = machine->log,
+        .commands = {.command = on_console_command, .context = machine},
         .failed = on_worker_failed,
         .failed_context = machine,
     };
@@ -452,6 +458,7 @@ static int step_signals(struct machine *machine, struct error *error)
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGUSR1);
+    sigaddset(&mask, SIGWINCH);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &mask, NULL);

@@ -2,28 +2,24 @@
 
 #include "devices/host/worker.h"
 #include "devices/pci/pci.h"
-#include "devices/virtio/rng.h"
 #include "devices/virtio/virtio_mmio.h"
 #include "devices/virtio/virtio_pci.h"
 #include "memory/x86/layout.h"
+#include "vmm/machine/virtio_instance.h"
 #include "vmm/machine/x86/msi_routes.h"
 #include "vmm/maps/device_plan.h"
 #include "vmm/sandbox/sandbox.h"
 
 #include <stdlib.h>
-#include <sys/random.h>
 
 /* One device: what it is, and how it is reached. */
 struct entry {
     struct virtio_devices *devices;
-    const struct config_device *config;
+    struct virtio_instance instance;
     /* Its PCI slot, or its page of registers. */
     unsigned place;
     /* NULL where the machine's loop serves it. */
     struct worker *worker;
-    struct virtio_device *device;
-    /* One of the kinds. */
-    struct virtio_rng *rng;
     /* One of the transports. */
     struct virtio_pci *pci;
     struct virtio_mmio *mmio;
@@ -38,22 +34,12 @@ struct virtio_devices {
     struct entry entries[];
 };
 
-/* Which thread serves a kind: the machine's loop, or one of its own. */
-static enum sandbox_thread thread_of(enum config_device_kind kind)
-{
-    switch (kind) {
-    case CONFIG_DEVICE_RNG:
-        return SANDBOX_LOOP;
-    }
-    return SANDBOX_LOOP;
-}
-
 unsigned virtio_devices_sandboxes(const struct config *config)
 {
     unsigned kinds = 0;
 
     for (size_t i = 0; i < config->lists.device_count; i++)
-        kinds |= 1u << thread_of(config->lists.devices[i].kind);
+        kinds |= 1u << virtio_instance_thread(config->lists.devices[i].kind);
     return kinds;
 }
 
@@ -63,7 +49,7 @@ static int enter_sandbox(void *context, const char *thread_name, struct error *e
 {
     const struct entry *entry = context;
 
-    return sandbox_enter(thread_of(entry->config->kind), thread_name, error);
+    return sandbox_enter(virtio_instance_thread(entry->instance.device_config->kind), thread_name, error);
 }
 
 static void worker_failed(void *context, const struct error *error)
@@ -79,69 +65,39 @@ static struct event_loop *make_loop(struct entry *entry, struct error *error)
 {
     const struct worker_hooks hooks = {.enter = enter_sandbox, .failed = worker_failed, .context = entry};
 
-    if (thread_of(entry->config->kind) == SANDBOX_LOOP)
+    if (virtio_instance_thread(entry->instance.device_config->kind) == SANDBOX_LOOP)
         return entry->devices->environment.loop;
-    entry->worker = worker_create(entry->config->name, &hooks, error);
+    entry->worker = worker_create(entry->instance.device_config->name, &hooks, error);
     return entry->worker != NULL ? worker_loop(entry->worker) : NULL;
 }
 
 int virtio_devices_start(struct virtio_devices *devices, struct error *error)
 {
-    for (size_t i = 0; i < devices->count; i++)
-        if (devices->entries[i].worker != NULL && worker_start(devices->entries[i].worker, error) < 0)
+    for (size_t i = 0; i < devices->count; i++) {
+        struct entry *entry = &devices->entries[i];
+        if (virtio_instance_start(&entry->instance, error) < 0 ||
+            (entry->worker != NULL && worker_start(entry->worker, error) < 0))
             return -1;
+    }
     return 0;
 }
 
-/* ---- Kinds ---- */
-
-static ssize_t host_random(void *context, void *buffer, size_t size)
+static int make_device(struct entry *entry, struct error *error)
 {
-    (void)context;
-    return getrandom(buffer, size, GRND_NONBLOCK);
-}
-
-static int make_device(struct virtio_devices *devices, struct entry *entry, struct error *error)
-{
-    const struct machine_memory *memory = devices->environment.memory;
-    const struct virtio_environment environment = {
-        .name = entry->config->name,
-        .space = memory->spaces[memory_plan_space(memory->plan, entry->config->space)],
-        .loop = make_loop(entry, error),
-        .log = devices->environment.log,
+    const struct virtio_devices_environment *machine = &entry->devices->environment;
+    const struct config_device *config = entry->instance.device_config;
+    const struct machine_memory *memory = machine->memory;
+    const struct virtio_instance_environment environment = {
+        .device = {.name = config->name,
+                   .space = memory->spaces[memory_plan_space(memory->plan, config->space)],
+                   .loop = make_loop(entry, error),
+                   .log = machine->log},
+        .log = machine->log,
+        .commands = machine->commands,
+        .hooks = {.enter = enter_sandbox, .failed = worker_failed, .context = entry},
     };
 
-    if (environment.loop == NULL)
-        return -1;
-
-    switch (entry->config->kind) {
-    case CONFIG_DEVICE_RNG:
-        entry->rng = virtio_rng_create(&environment, host_random, NULL, error);
-        entry->device = entry->rng != NULL ? virtio_rng_device(entry->rng) : NULL;
-        break;
-    }
-    return entry->device != NULL ? 0 : -1;
-}
-
-/* Base class and subclass of a kind: PCI Code and ID Assignment 1.11, 1. */
-static uint16_t class_of(enum config_device_kind kind)
-{
-    switch (kind) {
-    case CONFIG_DEVICE_RNG:
-        return 0x1000; /* encryption: network and computing, which a source of random numbers comes nearest to */
-    }
-    return 0xff00; /* no class */
-}
-
-static void destroy_device(const struct entry *entry)
-{
-    if (entry->device == NULL)
-        return;
-    switch (entry->config->kind) {
-    case CONFIG_DEVICE_RNG:
-        virtio_rng_destroy(entry->rng);
-        break;
-    }
+    return environment.device.loop == NULL ? -1 : virtio_instance_make(&entry->instance, &environment, error);
 }
 
 /* ---- Transports ---- */
@@ -151,12 +107,12 @@ static int attach_pci(struct virtio_devices *devices, struct entry *entry, struc
     const struct virtio_pci_environment environment = {
         .bus = devices->bus,
         .slot = entry->place,
-        .class_code = class_of(entry->config->kind),
+        .class_code = virtio_instance_class(entry->instance.device_config->kind),
         .msi = msi_routes_controller(devices->routes),
         .notify = msi_routes_notify(devices->routes),
     };
 
-    entry->pci = virtio_pci_create(entry->device, &environment, error);
+    entry->pci = virtio_pci_create(entry->instance.device, &environment, error);
     return entry->pci != NULL ? 0 : -1;
 }
 
@@ -167,7 +123,7 @@ static int attach_mmio(struct virtio_devices *devices, struct entry *entry, stru
                                  .context = devices->environment.irq_context,
                                  .gsi = LAYOUT_PCI_FIRST_GSI + index % LAYOUT_PCI_GSI_COUNT};
 
-    entry->mmio = virtio_mmio_create(entry->device, &irq);
+    entry->mmio = virtio_mmio_create(entry->instance.device, &irq);
     if (entry->mmio == NULL)
         return error_set(error, ERROR_HOST, "out of memory");
     return bus_attach(devices->environment.mmio, LAYOUT_VIRTIO_MMIO_GPA + (uint64_t)index * LAYOUT_VIRTIO_MMIO_SIZE,
@@ -213,13 +169,13 @@ static int make_all(struct virtio_devices *devices, struct error *error)
     device_plan_fill(config, planned);
     for (size_t i = 0; i < config->lists.device_count; i++) {
         struct entry *entry = &devices->entries[devices->count++];
-        entry->config = planned[i].config;
+        entry->instance = (struct virtio_instance){.config = config, .device_config = planned[i].config};
         entry->place = planned[i].place;
         entry->devices = devices;
-        if (make_device(devices, entry, error) < 0)
+        if (make_device(entry, error) < 0)
             return -1;
-        if ((entry->config->transport == CONFIG_TRANSPORT_PCI ? attach_pci(devices, entry, error)
-                                                              : attach_mmio(devices, entry, error)) < 0)
+        if ((entry->instance.device_config->transport == CONFIG_TRANSPORT_PCI ? attach_pci(devices, entry, error)
+                                                                              : attach_mmio(devices, entry, error)) < 0)
             return -1;
     }
     if (devices->bus != NULL)
@@ -253,7 +209,21 @@ void virtio_devices_reset(struct virtio_devices *devices)
             virtio_pci_reset(entry->pci);
         else
             device_reset(virtio_mmio_device(entry->mmio));
-        virtio_wait_stopped(entry->device);
+        virtio_wait_stopped(entry->instance.device);
+    }
+}
+
+void virtio_devices_terminal_resized(struct virtio_devices *devices)
+{
+    for (size_t i = 0; i < devices->count; i++)
+        virtio_instance_terminal_resized(&devices->entries[i].instance);
+}
+
+void virtio_devices_finish(struct virtio_devices *devices)
+{
+    for (size_t i = 0; i < devices->count; i++) {
+        worker_stop(devices->entries[i].worker);
+        virtio_instance_finish(&devices->entries[i].instance);
     }
 }
 
@@ -265,7 +235,7 @@ void virtio_devices_destroy(struct virtio_devices *devices)
         worker_stop(devices->entries[i].worker);
         virtio_pci_destroy(devices->entries[i].pci);
         virtio_mmio_destroy(devices->entries[i].mmio);
-        destroy_device(&devices->entries[i]);
+        virtio_instance_destroy(&devices->entries[i].instance);
         worker_destroy(devices->entries[i].worker);
     }
     pci_bus_destroy(devices->bus);

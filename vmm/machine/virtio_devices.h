@@ -9,6 +9,7 @@
 #include "memory/support/error.h"
 #include "memory/support/log.h"
 #include "vmm/config/config.h"
+#include "vmm/console/terminal.h"
 #include "vmm/machine/machine_memory.h"
 
 #include <stdbool.h>
@@ -27,7 +28,9 @@ struct virtio_devices_environment {
     void (*set_level)(void *context, uint32_t gsi, int level);
     void *irq_context;
     int vm_fd;
-    const struct log *log;
+    struct log *log;
+    /* What a console's keys do. */
+    struct console_commands commands;
     /* A thread of theirs cannot go on; called on it. */
     void (*failed)(void *context, const struct error *error);
     void *failed_context;
@@ -45,6 +48,12 @@ int virtio_devices_start(struct virtio_devices *devices, struct error *error);
 
 /* Back to power-on state, and nothing that they had begun goes on. No vCPU may be running. */
 void virtio_devices_reset(struct virtio_devices *devices);
+
+/* On SIGWINCH, on the machine's loop. */
+void virtio_devices_terminal_resized(struct virtio_devices *devices);
+
+/* Ends their threads; the guest's last output is written, and a terminal given back. The loop has ended. */
+void virtio_devices_finish(struct virtio_devices *devices);
 
 /* Nobody uses them any more: vCPUs have ended, and the loop does not run. Takes NULL. */
 void virtio_devices_destroy(struct virtio_devices *devices);

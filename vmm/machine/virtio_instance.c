@@ -1,0 +1,290 @@
+#include "vmm/machine/virtio_instance.h"
+
+#include "devices/net/mac.h"
+#include "devices/net/tap.h"
+#include "devices/net/user.h"
+#include "vmm/config/schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum sandbox_thread virtio_instance_thread(enum config_device_kind kind)
+{
+    switch (kind) {
+    case CONFIG_DEVICE_DISK:
+        return SANDBOX_DISK;
+    case CONFIG_DEVICE_NET:
+        return SANDBOX_NET;
+    case CONFIG_DEVICE_CONSOLE:
+    case CONFIG_DEVICE_RNG:
+        break;
+    }
+    return SANDBOX_LOOP;
+}
+
+uint16_t virtio_instance_class(enum config_device_kind kind)
+{
+    switch (kind) {
+    case CONFIG_DEVICE_DISK:
+        return 0x0180; /* mass storage, other */
+    case CONFIG_DEVICE_NET:
+        return 0x0200; /* network, Ethernet */
+    case CONFIG_DEVICE_CONSOLE:
+        return 0x0780; /* simple communication, other */
+    case CONFIG_DEVICE_RNG:
+        return 0x1000; /* encryption, network and computing: what a source of random numbers comes nearest to */
+    }
+    return 0xff00; /* no class */
+}
+
+/* Says of a key of the device what is in *error already, if the user can mend it. */
+static int prefix(const struct virtio_instance *instance, unsigned key, struct error *error)
+{
+    const struct config_device *device = instance->device_config;
+    const struct config_position *position = &device->positions[key];
+    char name[SCHEMA_NAME_SIZE];
+
+    if (error->kind != ERROR_CONFIG)
+        return -1;
+    return config_error_at(instance->config, position->line != 0 ? position : &device->position,
+                           config_schema_name(&config_device_tables[device->kind].keys[key], name), error, "%s",
+                           strdupa(error->text));
+}
+
+/* ---- Disks ---- */
+
+static int make_disk(struct virtio_instance *instance, const struct virtio_instance_environment *environment,
+                     struct error *error)
+{
+    const struct config_device *device = instance->device_config;
+    const struct block_image_options image = {
+        .path = device->disk.path,
+        .read_only = device->disk.read_only,
+        .direct = device->disk.direct,
+        .cache = device->disk.cache == CONFIG_CACHE_SAFE ? BLOCK_CACHE_SAFE : BLOCK_CACHE_UNSAFE,
+        .snapshot = !device->disk.snapshot             ? BLOCK_SNAPSHOT_OFF
+                    : device->disk.snapshot_in != NULL ? BLOCK_SNAPSHOT_FILE
+                                                       : BLOCK_SNAPSHOT_MEMORY,
+        .snapshot_folder = device->disk.snapshot_in,
+    };
+    const struct virtio_block_options options = {
+        .queues = device->disk.queues,
+        .serial = device->disk.serial[0] != '\0' ? device->disk.serial : NULL,
+        .hooks = &environment->hooks,
+        .thread_name = "disk I/O",
+    };
+
+    instance->image = block_image_open(&image, error);
+    if (instance->image == NULL)
+        return prefix(instance, CONFIG_DISK_PATH, error);
+    instance->block = virtio_block_create(&environment->device, instance->image, &options, error);
+    if (instance->block == NULL)
+        return -1;
+    instance->device = virtio_block_device(instance->block);
+    return 0;
+}
+
+/* ---- Networks ---- */
+
+static struct net_backend *open_user(const struct virtio_instance *instance, struct error *error)
+{
+    const struct config_names *words = &instance->device_config->net.forward;
+    struct net_forward *forwards = calloc(words->count + 1, sizeof(*forwards));
+    struct net_backend *backend = NULL;
+    size_t count = 0;
+
+    if (forwards == NULL) {
+        error_set(error, ERROR_HOST, "out of memory");
+        return NULL;
+    }
+    while (count < words->count && net_forward_parse(words->items[count].text, &forwards[count], error) == 0)
+        count++;
+    if (count == words->count) {
+        const struct net_user_options options = {
+            .forwards = forwards, .forward_count = count, .may_reach_host = instance->device_config->net.reach_host};
+        backend = net_user_open(&options, error);
+    }
+    free(forwards);
+    if (backend == NULL)
+        (void)prefix(instance, CONFIG_NET_FORWARD, error);
+    return backend;
+}
+
+static struct net_backend *open_tap(const struct virtio_instance *instance, struct error *error)
+{
+    const struct net_tap_options options = {.interface = instance->device_config->net.interface,
+                                            .queue_pairs = instance->device_config->net.queues};
+    struct net_backend *backend = net_tap_open(&options, error);
+
+    if (backend == NULL)
+        (void)prefix(instance, CONFIG_NET_INTERFACE, error);
+    return backend;
+}
+
+static int choose_mac(const struct virtio_instance *instance, uint8_t mac[NET_MAC_SIZE], struct error *error)
+{
+    const struct config_device *device = instance->device_config;
+
+    if (device->net.mac[0] == '\0') {
+        net_mac_derive(instance->config->machine.name, device->name, mac);
+        return 0;
+    }
+    if (net_mac_parse(device->net.mac, mac))
+        return 0;
+    error_set(error, ERROR_CONFIG, "\"%s\" is no address that a device can have; write one as 52:54:00:12:34:56",
+              device->net.mac);
+    return prefix(instance, CONFIG_NET_MAC, error);
+}
+
+static int make_net(struct virtio_instance *instance, const struct virtio_instance_environment *environment,
+                    struct error *error)
+{
+    struct virtio_net_options options = {.queue_pairs = instance->device_config->net.queues};
+
+    if (choose_mac(instance, options.mac, error) < 0)
+        return -1;
+    const bool is_tap = instance->device_config->net.backend == CONFIG_NET_TAP;
+    struct net_backend *backend = is_tap ? open_tap(instance, error) : open_user(instance, error);
+    if (backend == NULL)
+        return -1;
+    instance->net = virtio_net_create(&environment->device, backend, &options, error);
+    if (instance->net == NULL) {
+        net_backend_close(backend);
+        return -1;
+    }
+    instance->device = virtio_net_device(instance->net);
+    return 0;
+}
+
+/* ---- Consoles ---- */
+
+/* The host's end of a port: the first is the console's own. */
+static struct virtio_port_host *make_port_host(const struct virtio_instance *instance, size_t index,
+                                               const struct virtio_instance_environment *environment,
+                                               struct error *error)
+{
+    const struct config_device *device = instance->device_config;
+    const struct config_port *port = index == 0 ? NULL : &device->console.ports[index - 1];
+    const struct char_host_options options = {
+        .kind = port == NULL ? device->console.backend : port->backend,
+        .path = port == NULL ? device->console.path : port->path,
+        .name = port == NULL ? device->name : port->name,
+        .path_setting = port == NULL ? "console.path" : "port.path",
+    };
+
+    return virtio_port_host_create(&options, environment->device.loop, environment->log, &environment->commands, error);
+}
+
+static int make_port_hosts(struct virtio_instance *instance, const struct virtio_instance_environment *environment,
+                           struct virtio_console_port_options *ports, struct error *error)
+{
+    const size_t count = instance->device_config->console.port_count + 1;
+
+    instance->port_hosts = calloc(count, sizeof(struct virtio_port_host *));
+    if (instance->port_hosts == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        struct virtio_port_host *host = make_port_host(instance, i, environment, error);
+        if (host == NULL)
+            return -1;
+        instance->port_hosts[instance->port_count++] = host;
+        ports[i] = (struct virtio_console_port_options){
+            .name = i == 0 ? NULL : instance->device_config->console.ports[i - 1].name,
+            .is_console = i == 0,
+            .backend = virtio_port_host_backend(host),
+        };
+    }
+    return 0;
+}
+
+static int make_console(struct virtio_instance *instance, const struct virtio_instance_environment *environment,
+                        struct error *error)
+{
+    struct virtio_console_port_options ports[VIRTIO_CONSOLE_PORT_MAX];
+
+    if (instance->device_config->console.port_count >= VIRTIO_CONSOLE_PORT_MAX)
+        return error_set(error, ERROR_CONFIG, "console \"%s\" has %zu ports, and there is room for %u; use fewer",
+                         instance->device_config->name, instance->device_config->console.port_count,
+                         (unsigned)VIRTIO_CONSOLE_PORT_MAX - 1);
+    if (make_port_hosts(instance, environment, ports, error) < 0)
+        return -1;
+    instance->console = virtio_console_create(&environment->device, ports, (unsigned)instance->port_count, error);
+    if (instance->console == NULL)
+        return -1;
+    instance->device = virtio_console_device(instance->console);
+    for (size_t i = 0; i < instance->port_count; i++)
+        if (virtio_port_host_attach(instance->port_hosts[i], instance->console, (unsigned)i, error) < 0)
+            return -1;
+    return 0;
+}
+
+static void destroy_console(struct virtio_instance *instance)
+{
+    for (size_t i = 0; i < instance->port_count; i++)
+        virtio_port_host_destroy(instance->port_hosts[i]);
+    free(instance->port_hosts);
+    virtio_console_destroy(instance->console);
+}
+
+/* ---- Random numbers ---- */
+
+static ssize_t host_random(void *context, void *buffer, size_t size)
+{
+    (void)context;
+    return getrandom(buffer, size, GRND_NONBLOCK);
+}
+
+static int make_rng(struct virtio_instance *instance, const struct virtio_instance_environment *environment,
+                    struct error *error)
+{
+    instance->rng = virtio_rng_create(&environment->device, host_random, NULL, error);
+    if (instance->rng == NULL)
+        return -1;
+    instance->device = virtio_rng_device(instance->rng);
+    return 0;
+}
+
+/* ---- All kinds ---- */
+
+int virtio_instance_make(struct virtio_instance *instance, const struct virtio_instance_environment *environment,
+                         struct error *error)
+{
+    switch (instance->device_config->kind) {
+    case CONFIG_DEVICE_DISK:
+        return make_disk(instance, environment, error);
+    case CONFIG_DEVICE_NET:
+        return make_net(instance, environment, error);
+    case CONFIG_DEVICE_CONSOLE:
+        return make_console(instance, environment, error);
+    case CONFIG_DEVICE_RNG:
+        break;
+    }
+    return make_rng(instance, environment, error);
+}
+
+int virtio_instance_start(struct virtio_instance *instance, struct error *error)
+{
+    return instance->block != NULL ? virtio_block_start(instance->block, error) : 0;
+}
+
+void virtio_instance_terminal_resized(struct virtio_instance *instance)
+{
+    for (size_t i = 0; i < instance->port_count; i++)
+        virtio_port_host_terminal_resized(instance->port_hosts[i]);
+}
+
+void virtio_instance_finish(struct virtio_instance *instance)
+{
+    for (size_t i = 0; i < instance->port_count; i++)
+        virtio_port_host_finish(instance->port_hosts[i]);
+}
+
+void virtio_instance_destroy(struct virtio_instance *instance)
+{
+    destroy_console(instance);
+    virtio_net_destroy(instance->net);
+    virtio_block_destroy(instance->block);
+    block_image_close(instance->image);
+    virtio_rng_destroy(instance->rng);
+}
