@@ -195,7 +195,7 @@ static bool send_chain(struct virtio_net *net, unsigned pair, const struct virtq
         if (result == -EAGAIN)
             return false;
         if (result < 0)
-            wrong = strerror(-result);
+            wrong = result == -EIO ? "the host's interface is down: 'ip link set' brings it up" : strerror(-result);
     }
     if (wrong == NULL) {
         net->counters.sent++;
@@ -245,7 +245,7 @@ static void serve_send(struct virtio_net *net, unsigned pair)
         virtio_flush(&net->device, queue);
     if (net->pairs[pair].is_full)
         set_listening(net, pair, !net->pairs[pair].is_starved);
-    else if (done == BATCH || virtq_enable_notifications(ring))
+    else if (virtq_enable_notifications(ring))
         virtio_notify(&net->device, queue);
 }
 
