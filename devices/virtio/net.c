@@ -349,6 +349,9 @@ static void deliver(struct virtio_net *net, unsigned pair, struct buffers *buffe
     }
     uint16_t count = htole16((uint16_t)used);
     copy(buffers, offsetof(struct virtio_net_hdr_v1, num_buffers), (uint8_t *)&count, sizeof(count), true);
+    /* The host may know of a good checksum, which is for drivers that have asked: virtio 1.2, 5.1.6.4.1. */
+    if (!virtio_has_feature(&net->device, VIRTIO_NET_F_GUEST_CSUM))
+        copy(buffers, offsetof(struct virtio_net_hdr_v1, flags), &(uint8_t){0}, 1, true);
     virtio_push_all(&net->device, receive_queue(pair), buffers->chains, written, used);
     forget(buffers, used);
     net->counters.received++;

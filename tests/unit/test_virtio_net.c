@@ -519,6 +519,21 @@ START_TEST(large_packets_are_spread_over_buffers)
 }
 END_TEST
 
+START_TEST(flags_are_for_drivers_that_have_asked)
+{
+    const uint64_t features = _i == 1 ? 1ull << VIRTIO_NET_F_GUEST_CSUM : 0;
+
+    start(features, 8);
+    add_buffers(0, 1, 2048);
+    fake_queue_serve(&queues[RECEIVE]);
+    arrive(100, 1);
+    incoming[0].bytes[0] = VIRTIO_NET_HDR_F_DATA_VALID;
+    tell_of_packets();
+    ck_assert_uint_eq(fake_guest_memory[BUFFERS], _i == 1 ? VIRTIO_NET_HDR_F_DATA_VALID : 0);
+    check_received(0, 2048, 100, 1);
+}
+END_TEST
+
 START_TEST(merged_buffers_go_round_and_round)
 {
     start(forms[_i] | MERGEABLE, 8);
@@ -973,6 +988,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tests, turns_are_bounded, 0, FORM_COUNT);
     tcase_add_loop_test(tests, packets_are_received_round_and_round, 0, FORM_COUNT);
     tcase_add_loop_test(tests, large_packets_are_spread_over_buffers, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, flags_are_for_drivers_that_have_asked, 0, 2);
     tcase_add_loop_test(tests, merged_buffers_go_round_and_round, 0, FORM_COUNT);
     tcase_add_loop_test(tests, packets_stay_with_the_host_while_there_are_no_buffers, 0, FORM_COUNT);
     tcase_add_loop_test(tests, large_packet_waits_for_more_buffers, 0, FORM_COUNT);
