@@ -195,7 +195,7 @@ static bool send_chain(struct virtio_net *net, unsigned pair, const struct virtq
         if (result == -EAGAIN)
             return false;
         if (result < 0)
-            wrong = strerror(-result);
+            wrong = result == -EIO ? "the host's interface is down: 'ip link set' brings it up" : strerror(-result);
     }
     if (wrong == NULL) {
         net->counters.sent++;
@@ -245,7 +245,7 @@ static void serve_send(struct virtio_net *net, unsigned pair)
         virtio_flush(&net->device, queue);
     if (net->pairs[pair].is_full)
         set_listening(net, pair, !net->pairs[pair].is_starved);
-    else if (done == BATCH || virtq_enable_notifications(ring))
+    else if (virtq_enable_notifications(ring))
         virtio_notify(&net->device, queue);
 }
 
@@ -349,6 +349,9 @@ static void deliver(struct virtio_net *net, unsigned pair, struct buffers *buffe
     }
     uint16_t count = htole16((uint16_t)used);
     copy(buffers, offsetof(struct virtio_net_hdr_v1, num_buffers), (uint8_t *)&count, sizeof(count), true);
+    /* The host may know of a good checksum, which is for drivers that have asked: virtio 1.2, 5.1.6.4.1. */
+    if (!virtio_has_feature(&net->device, VIRTIO_NET_F_GUEST_CSUM))
+        copy(buffers, offsetof(struct virtio_net_hdr_v1, flags), &(uint8_t){0}, 1, true);
     virtio_push_all(&net->device, receive_queue(pair), buffers->chains, written, used);
     forget(buffers, used);
     net->counters.received++;

@@ -56,20 +56,24 @@ static void must_not_be_called(void *context, unsigned pair)
 
 static const struct net_client client = {.readable = on_readable, .writable = must_not_be_called};
 
-static void open_user(const struct net_forward *forwards, size_t count)
+static void open_with(const struct net_user_options *options)
 {
-    const struct net_user_options options = {.forwards = forwards, .forward_count = count};
-
-    user = net_user_open(&options, &error);
+    user = net_user_open(options, &error);
     ck_assert_msg(user != NULL, "%s", error.text);
     ck_assert_uint_eq(user->offloads, 0);
     ck_assert_int_eq(user->ops->attach(user, loop, "net0", &log_nowhere, &client, &error), 0);
     user->ops->listen(user, 0, true, false);
 }
 
+static void open_user(const struct net_forward *forwards, size_t count)
+{
+    open_with(&(struct net_user_options){.forwards = forwards, .forward_count = count});
+}
+
 static void setup(void)
 {
     loop = event_loop_create(&error);
+    user = NULL;
 }
 
 static void teardown(void)
@@ -223,8 +227,8 @@ START_TEST(dhcp_gives_the_first_address)
 }
 END_TEST
 
-/* A port of 127.0.0.1 that was free a moment ago. */
-static uint16_t find_port(int type)
+/* A socket at a free port of 127.0.0.1. */
+static int bind_to_any(int type, uint16_t *ret_port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
@@ -232,8 +236,17 @@ static uint16_t find_port(int type)
 
     ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
     ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    close(fd);
-    return ntohs(address.sin_port);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+/* A port that was free a moment ago. */
+static uint16_t find_port(int type)
+{
+    uint16_t port;
+
+    close(bind_to_any(type, &port));
+    return port;
 }
 
 static int connect_to(uint16_t port, int type)
@@ -279,6 +292,40 @@ START_TEST(forwarded_connection_reaches_the_guest_and_its_answer_the_host)
         memcpy(&tcp, frame + TRANSPORT, sizeof(tcp));
     } while (!tcp.psh);
     ck_assert_mem_eq(frame + TRANSPORT + 4 * tcp.doff, "world", 5);
+    close(fd);
+}
+END_TEST
+
+START_TEST(guest_reaches_the_host_only_where_it_may)
+{
+    struct tcphdr to = {.dest = htons(4000)};
+    struct tcphdr tcp;
+    uint16_t port;
+    const int fd = bind_to_any(SOCK_STREAM, &port);
+
+    ck_assert_int_eq(listen(fd, 1), 0);
+    open_with(&(struct net_user_options){.may_reach_host = _i == 1});
+    to.source = htons(port);
+    send_tcp(&to, TH_SYN, 1000, "");
+    wait_for(_i == 1 ? IPPROTO_TCP : IPPROTO_ICMP);
+    if (_i == 0) {
+        ck_assert_uint_eq(frame[TRANSPORT], ICMP_DEST_UNREACH);
+        close(fd);
+        return;
+    }
+    memcpy(&tcp, frame + TRANSPORT, sizeof(tcp));
+    ck_assert(tcp.syn && tcp.ack);
+    send_tcp(&tcp, TH_ACK, 1001, "");
+    const int connection = accept(fd, NULL, NULL);
+    ck_assert_int_eq(send(connection, "hello", 5, 0), 5);
+    do {
+        wait_for(IPPROTO_TCP);
+        memcpy(&tcp, frame + TRANSPORT, sizeof(tcp));
+    } while (!tcp.psh);
+    ck_assert_mem_eq(frame + TRANSPORT + 4 * tcp.doff, "hello", 5);
+    send_tcp(&tcp, TH_ACK | TH_FIN, 1001, "");
+    wait_for(IPPROTO_TCP);
+    close(connection);
     close(fd);
 }
 END_TEST
@@ -418,6 +465,7 @@ static Suite *suite(void)
     tcase_add_test(tests, gateway_answers_arp_and_ping);
     tcase_add_test(tests, dhcp_gives_the_first_address);
     tcase_add_test(tests, forwarded_connection_reaches_the_guest_and_its_answer_the_host);
+    tcase_add_loop_test(tests, guest_reaches_the_host_only_where_it_may, 0, 2);
     tcase_add_test(tests, forwarded_datagram_reaches_the_guest);
     tcase_add_test(tests, port_that_is_taken_is_said);
     tcase_add_test(tests, packets_that_wait_are_bounded);

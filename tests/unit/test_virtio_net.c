@@ -519,6 +519,36 @@ START_TEST(large_packets_are_spread_over_buffers)
 }
 END_TEST
 
+START_TEST(flags_are_for_drivers_that_have_asked)
+{
+    const uint64_t features = _i == 1 ? 1ull << VIRTIO_NET_F_GUEST_CSUM : 0;
+
+    start(features, 8);
+    add_buffers(0, 1, 2048);
+    fake_queue_serve(&queues[RECEIVE]);
+    arrive(100, 1);
+    incoming[0].bytes[0] = VIRTIO_NET_HDR_F_DATA_VALID;
+    tell_of_packets();
+    ck_assert_uint_eq(fake_guest_memory[BUFFERS], _i == 1 ? VIRTIO_NET_HDR_F_DATA_VALID : 0);
+    check_received(0, 2048, 100, 1);
+}
+END_TEST
+
+START_TEST(merged_buffers_go_round_and_round)
+{
+    start(forms[_i] | MERGEABLE, 8);
+    for (unsigned round = 0; round < 50; round++) {
+        add_buffers(0, 3, 1536);
+        fake_queue_serve(&queues[RECEIVE]);
+        arrive(4000, round);
+        tell_of_packets();
+        ck_assert_uint_eq(check_received(0, 1536, 4000, round), 3);
+        ck_assert(is_used_up());
+    }
+    ck_assert_uint_eq(counters()->received_dropped, 0);
+}
+END_TEST
+
 START_TEST(packets_stay_with_the_host_while_there_are_no_buffers)
 {
     start(forms[_i], 8);
@@ -740,6 +770,7 @@ START_TEST(control_requests_are_answered)
     static const uint8_t mac[] = {2, 3, 4, 5, 6, 7};
     static const uint8_t multicast[] = {1, 3, 4, 5, 6, 7};
     static const uint8_t tables[] = {1, 0, 0, 0, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0};
+    static const uint8_t more[] = {1, 0, 0, 0, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0};
     static const uint8_t wild[] = {0xff, 0xff, 0xff, 0xff, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0};
     static const uint8_t on = 1;
     static const uint8_t large[5000];
@@ -754,6 +785,7 @@ START_TEST(control_requests_are_answered)
     ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_MAC, 0, tables, sizeof(tables)), VIRTIO_NET_OK);
     ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_MAC, 0, tables, sizeof(tables) - 1), VIRTIO_NET_ERR);
     ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_MAC, 0, wild, sizeof(wild)), VIRTIO_NET_ERR);
+    ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_MAC, 0, more, sizeof(more)), VIRTIO_NET_ERR);
     ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_MAC, 0, large, sizeof(large)), VIRTIO_NET_ERR);
     ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_MAC, 1, mac, 6), VIRTIO_NET_OK);
     ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_MAC, 1, mac, 5), VIRTIO_NET_ERR);
@@ -874,13 +906,13 @@ START_TEST(reset_leaves_nothing_of_the_old_driver)
         same++;
     ck_assert_uint_eq(same, sizeof(fake_guest_memory));
     /* What came before the new driver is not for it. */
-    start(forms[_i], 8);
-    add_buffers(0, 4, 2048);
+    start(forms[_i] | MERGEABLE, 64);
+    add_buffers(0, 40, 1536);
     fake_queue_serve(&queues[RECEIVE]);
     ck_assert(is_used_up());
     arrive(100, 3);
     tell_of_packets();
-    check_received(0, 2048, 100, 3);
+    check_received(0, 1536, 100, 3);
     add_packet(BUFFERS + 0x80000, &header, 60, 1);
     serve_send();
     ck_assert_uint_eq(host.sent_count, 1);
@@ -956,6 +988,8 @@ static Suite *suite(void)
     tcase_add_loop_test(tests, turns_are_bounded, 0, FORM_COUNT);
     tcase_add_loop_test(tests, packets_are_received_round_and_round, 0, FORM_COUNT);
     tcase_add_loop_test(tests, large_packets_are_spread_over_buffers, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, flags_are_for_drivers_that_have_asked, 0, 2);
+    tcase_add_loop_test(tests, merged_buffers_go_round_and_round, 0, FORM_COUNT);
     tcase_add_loop_test(tests, packets_stay_with_the_host_while_there_are_no_buffers, 0, FORM_COUNT);
     tcase_add_loop_test(tests, large_packet_waits_for_more_buffers, 0, FORM_COUNT);
     tcase_add_loop_test(tests, packet_that_can_never_fit_is_dropped, 0, FORM_COUNT);
