@@ -86,7 +86,7 @@ static inline void fuzz_add(struct fuzz_driver *driver, struct fuzz_input *input
         buffers[i].length = fuzz_byte(input);
         buffers[i].is_written = (shape >> (2 + i) & 1) != 0;
         if (buffers[i].length > 200)
-            buffers[i].length <<= 14;
+            buffers[i].length <<= 13;
     }
     if (shape & 0x40)
         fake_queue_add_indirect(queue, FUZZ_BUFFERS + 0x8000, buffers, count);

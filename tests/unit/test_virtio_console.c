@@ -343,7 +343,11 @@ END_TEST
 START_TEST(clients_that_come_and_go_are_told_and_take_no_room)
 {
     start_and_open(forms[_i]);
+    transport.interrupts = 0;
     virtio_console_set_connected(console, 1, true);
+    /* A driver that gives no event index has all of them interrupt. */
+    if (!(forms[_i] >> VIRTIO_RING_F_EVENT_IDX & 1))
+        ck_assert_uint_eq(transport.interrupts, 1);
     expect_control(1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
     virtio_console_set_connected(console, 1, true);
     expect_no_control();
@@ -374,13 +378,24 @@ START_TEST(client_that_has_left_before_it_was_told_is_not_told_as_there)
 }
 END_TEST
 
+/* Of a split queue with event indices: whether the device wants to hear of the next request. */
+static bool asks_for_notifications(unsigned queue)
+{
+    const uint8_t *rings = fake_guest_memory + queues[queue].gpa;
+    const uint16_t *event = (const uint16_t *)(const void *)(rings + 0x8000 + 4 + 8 * RING_SIZE);
+
+    return *event == ((const uint16_t *)(const void *)(rings + 0x4000))[1];
+}
+
 START_TEST(message_that_comes_while_there_is_no_buffer_waits)
 {
-    start(MULTIPORT);
+    start(MULTIPORT | 1ull << VIRTIO_RING_F_EVENT_IDX);
     shake_hands();
     expect_no_control(); /* a buffer waits now */
     virtio_console_set_connected(console, 0, true);
+    ck_assert(!asks_for_notifications(CONTROL_IN));
     virtio_console_set_connected(console, 1, true);
+    ck_assert(asks_for_notifications(CONTROL_IN));
     expect_control(0, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
     expect_control(1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
 }
@@ -698,10 +713,11 @@ START_TEST(buffer_that_is_refused_breaks_the_device)
     const unsigned queue = refusing_queues[_i % 4];
     const bool is_written = queue % 2 == 0;
     const uint64_t gpa = BIG;
+    const struct fake_buffer buffers[] = {{gpa, 64, is_written}, {gpa + 4096, 64, is_written}};
 
     start_and_open(forms[_i / 4]);
-    fake_guest_protect(gpa, 4096, is_written ? HV_MEMORY_READ : HV_MEMORY_WRITE);
-    fake_queue_add(&queues[queue], &(struct fake_buffer){gpa, 64, is_written}, 1);
+    fake_guest_protect(gpa + 4096, 4096, is_written ? HV_MEMORY_READ : HV_MEMORY_WRITE);
+    fake_queue_add(&queues[queue], buffers, 2);
     if (queue == CONTROL_IN) {
         virtio_console_set_connected(console, 1, true); /* for which a good one waits in front of it */
         virtio_console_set_connected(console, 1, false);
@@ -710,12 +726,31 @@ START_TEST(buffer_that_is_refused_breaks_the_device)
         ck_assert_uint_eq(receive(1, "lost?"), 0);
     serve(queue);
     ck_assert(needs_reset());
-    fake_guest_protect(gpa, 4096, HV_MEMORY_READ | HV_MEMORY_WRITE);
     for (unsigned i = 0; i < 64; i++)
         ck_assert_uint_eq(fake_guest_memory[gpa + i], 0);
     ck_assert_uint_eq(ends[1].used, 0);
     /* And a reset makes it good again. */
     start_and_open(forms[_i / 4]);
+    ck_assert(!needs_reset());
+}
+END_TEST
+
+START_TEST(queues_of_ports_that_were_not_agreed_on_are_left_alone)
+{
+    ck_assert(fake_driver_begin(device, forms[_i]));
+    for (unsigned i = 0; i < QUEUES; i++)
+        fake_queue_enable(&queues[i], device, i, RING_SIZE, RINGS + 0x10000u * i);
+    fake_driver_start(device);
+    for (unsigned i = 2; i < QUEUES; i++)
+        fake_queue_add(&queues[i], &(struct fake_buffer){buffer_of(i, 0), BUFFER_SIZE, i % 2 == 0}, 1);
+    for (unsigned i = 2; i < QUEUES; i++)
+        serve(i);
+    virtio_console_writable(console, 1);
+    virtio_console_set_connected(console, 1, true);
+    ck_assert_uint_eq(receive(1, "abc"), 0);
+    for (unsigned i = 2; i < QUEUES; i++)
+        ck_assert_uint_eq(count_used(i), 0);
+    ck_assert_uint_eq(ends[1].used, 0);
     ck_assert(!needs_reset());
 }
 END_TEST
@@ -857,6 +892,7 @@ static void add_all(TCase *tests)
     tcase_add_loop_test(tests, message_that_is_too_short_breaks_the_device, 0, FORM_COUNT);
     tcase_add_loop_test(tests, buffer_too_small_for_a_message_breaks_the_device, 0, FORM_COUNT);
     tcase_add_loop_test(tests, buffer_that_is_refused_breaks_the_device, 0, 4 * FORM_COUNT);
+    tcase_add_loop_test(tests, queues_of_ports_that_were_not_agreed_on_are_left_alone, 0, FORM_COUNT);
     tcase_add_loop_test(tests, message_in_pieces_and_with_room_for_an_answer_is_read, 0, FORM_COUNT);
     tcase_add_loop_test(tests, rings_that_go_away_break_the_device_at_any_moment, 0, FORM_COUNT);
     tcase_add_loop_test(tests, reset_drops_all_that_was_the_driver_s, 0, FORM_COUNT);

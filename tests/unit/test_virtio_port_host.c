@@ -150,12 +150,17 @@ static unsigned guest_opens;
 /* A driver's buffers are numbered by what the device calls them. */
 static uint64_t buffer_gpa[QUEUES][256];
 
+/* It notifies only where the device has asked for that: virtio 1.2, 2.7.10. */
 static void guest_add(unsigned queue, uint64_t gpa, uint32_t size)
 {
     const struct fake_buffer buffer = {gpa, size, queue % 2 == 0};
+    const uint8_t *rings = fake_guest_memory + queues[queue].gpa;
+    const uint16_t *event = (const uint16_t *)(const void *)(rings + 0x8000 + 4 + 8 * RING_SIZE);
+    const uint16_t index = ((const uint16_t *)(const void *)(rings + 0x4000))[1];
 
     buffer_gpa[queue][fake_queue_add(&queues[queue], &buffer, 1)] = gpa;
-    virtio_notify(device, queue);
+    if (*event == index)
+        virtio_notify(device, queue);
 }
 
 static void guest_control(uint32_t port, uint16_t event)

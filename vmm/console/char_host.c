@@ -277,9 +277,7 @@ int char_host_attach(struct char_host *host, const struct char_frontend *fronten
         char_host_watch_constant(host, host->wake_fd, on_wake, error) < 0 ||
         (host->end->attach != NULL && host->end->attach(host, error) < 0) || update_watches(host, error) < 0)
         return -1;
-    char_host_terminal_resized(host);
-    update_connected(host);
-    char_host_wake(host); /* for what is always ready */
+    char_host_wake(host); /* for what is always ready, and for what the front end is to know */
     return 0;
 }
 

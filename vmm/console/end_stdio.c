@@ -46,8 +46,7 @@ static void check_terminal(struct stdio_end *end)
 
     (void)timerfd_settime(end->foreground_timer_fd, 0, &timer, NULL);
     /* SIGWINCH goes to who is in the foreground. */
-    if (end->terminal_is_raw)
-        char_host_terminal_resized(&end->host);
+    char_host_terminal_resized(&end->host);
 }
 
 static void on_foreground_timer(void *context, uint32_t events)
