@@ -107,7 +107,8 @@ static struct device *bus_find(const struct bus *bus, uint64_t address, unsigned
 
     const struct bus_range *range = &bus->ranges[at - 1];
     uint64_t offset = address - range->base;
-    if (offset >= range->size || size > range->size - offset || !device_takes_width(range->device->ops, size))
+    const bool fits = offset < range->size && (size <= range->size - offset || range->device->ops->may_reach_over);
+    if (!fits || !device_takes_width(range->device->ops, size))
         return NULL;
     *ret_offset = offset;
     return range->device;

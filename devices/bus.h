@@ -26,7 +26,7 @@ int bus_attach(struct bus *bus, uint64_t base, uint64_t size, struct device *dev
 
 /*
  * One guest access of 1, 2, 4 or 8 bytes. Where no device is, or it does not take the width, or the access crosses its
- * end, a read gives all ones and a write is dropped. Any vCPU thread.
+ * end, which few allow, a read gives all ones and a write is dropped. Any vCPU thread.
  */
 uint64_t bus_read(struct bus *bus, uint64_t address, unsigned size);
 void bus_write(struct bus *bus, uint64_t address, unsigned size, uint64_t value);

@@ -5,6 +5,7 @@
 #define DEVICES_DEVICE_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct device;
@@ -16,6 +17,11 @@ struct device_ops {
     /* Accesses in bytes that the device takes: powers of two. The bus answers others with all ones, or drops them. */
     uint8_t min_access;
     uint8_t max_access;
+    /*
+     * An access that begins in the device's range may reach over its end: PCs have other ports inside PCI's address
+     * register, which is accessed as a whole.
+     */
+    bool may_reach_over;
     /* offset counts from where the device was attached. The guest chooses everything: nothing is an error here. */
     uint64_t (*read)(struct device *device, uint64_t offset, unsigned size);
     void (*write)(struct device *device, uint64_t offset, unsigned size, uint64_t value);

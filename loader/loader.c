@@ -11,13 +11,17 @@
 #include "loader/x86/entry.h"
 #include "loader/x86/pvh.h"
 
+#include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* boot.rst, "64-bit Boot Protocol": the entry's distance from the 32-bit one. */
 #define BZIMAGE_ENTRY64_OFFSET 0x200u
 /* boot.rst, "cmdline_size" before it was given. */
 #define CMDLINE_MAX_DEFAULT 255u
+/* Room for a word of the command line for each virtio device without PCI. */
+#define VIRTIO_MMIO_WORDS_SIZE (LAYOUT_VIRTIO_MMIO_COUNT * 64u)
 
 /* What loader_load() is about. */
 struct load {
@@ -38,10 +42,30 @@ struct loaded_kernel {
     const char *description;
 };
 
+/*
+ * For a kernel that has no other description of virtio devices: kernel-parameters.txt, "virtio_mmio.device". The words
+ * come before the user's, in which a "--" may end the kernel's. Returns their length.
+ */
+static size_t make_virtio_mmio_words(const struct load *load, char words[VIRTIO_MMIO_WORDS_SIZE])
+{
+    unsigned count = load->request->tables == FIRMWARE_NONE ? load->platform->virtio_mmio_count : 0;
+    size_t length = 0;
+
+    assert(count <= LAYOUT_VIRTIO_MMIO_COUNT);
+    for (unsigned i = 0; i < count; i++)
+        length += (size_t)snprintf(words + length, VIRTIO_MMIO_WORDS_SIZE - length, "virtio_mmio.device=%uK@0x%x:%u ",
+                                   LAYOUT_VIRTIO_MMIO_SIZE / 1024, LAYOUT_VIRTIO_MMIO_GPA + i * LAYOUT_VIRTIO_MMIO_SIZE,
+                                   LAYOUT_PCI_FIRST_GSI + i % LAYOUT_PCI_GSI_COUNT);
+    assert(length < VIRTIO_MMIO_WORDS_SIZE);
+    return length;
+}
+
 static int write_cmdline(const struct load *load, const struct setup_header *header)
 {
     const char *cmdline = load->request->cmdline ? load->request->cmdline : "";
-    size_t length = strlen(cmdline);
+    char words[VIRTIO_MMIO_WORDS_SIZE];
+    size_t words_length = make_virtio_mmio_words(load, words);
+    size_t length = words_length + strlen(cmdline);
     size_t length_max = header->cmdline_size ? header->cmdline_size : CMDLINE_MAX_DEFAULT;
     void *address;
 
@@ -53,7 +77,8 @@ static int write_cmdline(const struct load *load, const struct setup_header *hea
                          load->request->files.kernel_name, length_max);
     if (guest_memory_find(load->memory, LAYOUT_CMDLINE_GPA, length + 1, &address, load->error))
         return -1;
-    memcpy(address, cmdline, length + 1);
+    memcpy(address, words, words_length);
+    memcpy((char *)address + words_length, cmdline, length + 1 - words_length);
     return 0;
 }
 

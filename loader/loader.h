@@ -27,12 +27,17 @@ struct platform {
     bool has_1gib_pages;
     /* The frequency of the guest's time stamp counter and of its local APIC timer in Hz; 0: not known. */
     uint64_t tsc_hz;
+    /* A PCI bus: see devices/pci/pci.h. Kernels find it by its ports; only ACPI describes it beyond that. */
+    bool has_pci;
+    /* Virtio devices at LAYOUT_VIRTIO_MMIO_GPA, from the first one on: up to LAYOUT_VIRTIO_MMIO_COUNT. */
+    unsigned virtio_mmio_count;
 };
 
 enum firmware_tables {
     FIRMWARE_ACPI,
     /* A flattened device tree instead of ACPI, through a setup_data entry. */
     FIRMWARE_DEVICE_TREE,
+    /* Virtio devices without PCI are told of on the command line. */
     FIRMWARE_NONE,
 };
 

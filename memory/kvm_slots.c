@@ -1,9 +1,8 @@
 #include "memory/kvm_slots.h"
 
-#include "memory/x86/address_width.h"
+#include "memory/slot_list.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -17,22 +16,6 @@ enum { JOIN_RATIO = 4 };
 
 /* KVM takes slots of less than 2^31 pages. */
 static const uint64_t SLOT_SIZE_MAX = 1ull << 42;
-
-/*
- * See cut_distance(). Whole huge pages, a thirty-second of 4 GiB, and not so little that a client who fetches the dirty
- * bits of a GiB notices the number of slots that it asks for them.
- */
-static const uint64_t CUT_SIZE = 128ull << 20;
-
-struct slot {
-    uint64_t gpa;
-    uint64_t size;
-    uint8_t *hva;
-    bool read_only;
-    /* KVM logs which of its pages are written. */
-    bool is_logged;
-    uint32_t id;
-};
 
 /* Where a slot is; size 0: no slot has the id. */
 struct place {
@@ -67,95 +50,6 @@ struct kvm_slots {
     uint32_t next_id;
 };
 
-static hv_return_t result_of_errno(int error)
-{
-    switch (error) {
-    case ENOENT:
-    case ENODEV:
-    case ENXIO:
-        return HV_NO_DEVICE;
-    case EACCES:
-    case EPERM:
-        return HV_DENIED;
-    case ENOMEM:
-    case EMFILE:
-    case ENFILE:
-    case ENOSPC:
-    case EAGAIN:
-        return HV_NO_RESOURCES;
-    default:
-        return HV_ERROR;
-    }
-}
-
-hv_return_t kvm_system_open(struct kvm_system *system)
-{
-    static const int required[] = {
-        KVM_CAP_USER_MEMORY,
-        KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
-        KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
-        KVM_CAP_READONLY_MEM,
-        KVM_CAP_IMMEDIATE_EXIT,
-    };
-
-    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (fd < 0)
-        return result_of_errno(errno);
-
-    hv_return_t result = HV_UNSUPPORTED;
-    if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-        goto fail;
-    for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++)
-        if (ioctl(fd, KVM_CHECK_EXTENSION, required[i]) <= 0)
-            goto fail;
-    int slot_limit = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
-    int vcpu_limit = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
-    int run_size = ioctl(fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-    if (slot_limit <= 0 || vcpu_limit <= 0 || run_size < (int)sizeof(struct kvm_run))
-        goto fail;
-    *system = (struct kvm_system){
-        .fd = fd,
-        .slot_limit = (unsigned)slot_limit,
-        .vcpu_limit = (unsigned)vcpu_limit,
-        .address_limit = 1ull << host_physical_address_bits(),
-        .cut_size = CUT_SIZE,
-        .run_size = (unsigned)run_size,
-        .rings = dirty_ring_support(fd),
-    };
-    return HV_SUCCESS;
-fail:
-    close(fd);
-    return result;
-}
-
-void kvm_system_close(struct kvm_system *system)
-{
-    close(system->fd);
-    system->fd = -1;
-}
-
-static int create_vm(const struct kvm_system *system)
-{
-    int fd;
-
-    /* A signal during a long allocation makes it fail with EINTR, and trying again is right. */
-    do
-        fd = ioctl(system->fd, KVM_CREATE_VM, 0);
-    while (fd < 0 && errno == EINTR);
-    return fd;
-}
-
-hv_return_t kvm_system_check_ring(const struct kvm_system *system, uint32_t entry_count)
-{
-    const int fd = create_vm(system);
-
-    if (fd < 0)
-        return result_of_errno(errno);
-    hv_return_t result = dirty_ring_enable(&system->rings, fd, entry_count);
-    close(fd);
-    return result;
-}
-
 /*
  * Has KVM drop just a slot's own page tables when it goes. Its default is all those of the VM, because of a fault with
  * some devices of the host given to guests that nobody could explain. false: it has no other way (before Linux 6.12).
@@ -180,9 +74,9 @@ hv_return_t kvm_slots_create(const struct kvm_system *system, struct kvm_slots *
     if (slots == NULL)
         return HV_NO_RESOURCES;
     slots->system = system;
-    slots->vm_fd = create_vm(system);
+    slots->vm_fd = kvm_system_create_vm(system);
     if (slots->vm_fd < 0) {
-        hv_return_t result = result_of_errno(errno);
+        hv_return_t result = kvm_result_of_errno(errno);
         free(slots);
         return result;
     }
@@ -333,93 +227,9 @@ static int slot_remove(struct kvm_slots *slots, size_t index)
     return 0;
 }
 
-/* Slots as they shall be, in ascending order. */
-struct slot_list {
-    struct slot *slots;
-    size_t count;
-    size_t capacity;
-    /* What continues the last one makes it longer. */
-    bool joins;
-};
-
-/* Whether two slots, one behind the other, could be one. */
-static bool slot_continues(const struct slot *left, const struct slot *right)
-{
-    return left->gpa + left->size == right->gpa && left->hva + left->size == right->hva &&
-           left->read_only == right->read_only;
-}
-
-static bool list_append(struct slot_list *list, const struct slot *slot)
-{
-    if (slot->size == 0)
-        return true;
-    if (list->joins && list->count > 0 && slot_continues(&list->slots[list->count - 1], slot)) {
-        list->slots[list->count - 1].size += slot->size;
-        return true;
-    }
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity == 0 ? 8 : 2 * list->capacity;
-        struct slot *grown = realloc(list->slots, capacity * sizeof(*grown));
-        if (grown == NULL)
-            return false;
-        list->slots = grown;
-        list->capacity = capacity;
-    }
-    list->slots[list->count++] = *slot;
-    return true;
-}
-
-/* The part of a slot between two addresses; empty where it has none. */
-static struct slot slot_part(const struct slot *slot, uint64_t start, uint64_t end)
-{
-    struct slot part = *slot;
-
-    if (start < slot->gpa)
-        start = slot->gpa;
-    if (end > slot->gpa + slot->size)
-        end = slot->gpa + slot->size;
-    part.gpa = start;
-    part.hva = slot->hva + (start - slot->gpa);
-    part.size = end > start ? end - start : 0;
-    return part;
-}
-
 static bool wants_log(const struct dirty_log *log, const struct slot *slot)
 {
     return !slot->read_only && dirty_log_overlaps(log, slot->gpa, slot->size);
-}
-
-/* Appends the slots that a map wants inside [gpa, end). */
-static bool list_append_wanted(struct slot_list *list, const struct region_map *map, bool is_strict, uint64_t gpa,
-                               uint64_t end)
-{
-    while (gpa < end) {
-        const struct region *region = region_map_find(map, gpa);
-        if (region == NULL || region->gpa >= end)
-            break;
-        if (space_wants_slot(is_strict, region->flags)) {
-            struct slot whole = {
-                .gpa = region->gpa,
-                .size = region->size,
-                .hva = region->hva,
-                .read_only = !region_allows(region, HV_MEMORY_WRITE),
-            };
-            struct slot part = slot_part(&whole, gpa, end);
-            if (!list_append(list, &part))
-                return false;
-        }
-        gpa = region_end(region);
-    }
-    return true;
-}
-
-static uint64_t list_bytes(const struct slot_list *list)
-{
-    uint64_t bytes = 0;
-
-    for (size_t i = 0; i < list->count; i++)
-        bytes += list->slots[i].size;
-    return bytes;
 }
 
 /*
@@ -432,7 +242,7 @@ static uint64_t cut_distance(const struct kvm_slots *slots, const struct slot_li
                              const struct slot_list *wanted)
 {
     const size_t count = slots->count - present->count + wanted->count;
-    const uint64_t bytes = slots->bytes - list_bytes(present) + list_bytes(wanted);
+    const uint64_t bytes = slots->bytes - slot_list_bytes(present) + slot_list_bytes(wanted);
     const unsigned limit = slots->system->slot_limit;
     uint64_t distance = slots->cut_size;
 
@@ -441,53 +251,6 @@ static uint64_t cut_distance(const struct kvm_slots *slots, const struct slot_li
     while (distance < SLOT_SIZE_MAX && bytes / distance > limit / 16)
         distance *= 2;
     return distance;
-}
-
-/* Cuts the slots of a list at the multiples of a distance. */
-static bool list_cut(struct slot_list *list, uint64_t distance)
-{
-    struct slot_list cut = {0};
-    bool done = true;
-
-    for (size_t i = 0; i < list->count; i++) {
-        const struct slot *slot = &list->slots[i];
-        uint64_t next;
-        for (uint64_t at = slot->gpa; done && at < slot->gpa + slot->size; at = next) {
-            next = (at / distance + 1) * distance;
-            struct slot part = slot_part(slot, at, next);
-            done = list_append(&cut, &part);
-        }
-    }
-    free(list->slots);
-    *list = cut;
-    return done;
-}
-
-static bool slot_equals(const struct slot *a, const struct slot *b)
-{
-    return a->gpa == b->gpa && a->size == b->size && a->hva == b->hva && a->read_only == b->read_only &&
-           a->is_logged == b->is_logged;
-}
-
-/* Takes out of both lists what they begin and end with alike: those slots stay as they are. */
-static void list_drop_equal(struct slot_list *present, struct slot_list *wanted)
-{
-    size_t equal = 0;
-
-    while (equal < present->count && equal < wanted->count &&
-           slot_equals(&present->slots[equal], &wanted->slots[equal]))
-        equal++;
-    present->count -= equal;
-    wanted->count -= equal;
-    if (equal > 0) {
-        memmove(present->slots, present->slots + equal, present->count * sizeof(struct slot));
-        memmove(wanted->slots, wanted->slots + equal, wanted->count * sizeof(struct slot));
-    }
-    while (present->count > 0 && wanted->count > 0 &&
-           slot_equals(&present->slots[present->count - 1], &wanted->slots[wanted->count - 1])) {
-        present->count--;
-        wanted->count--;
-    }
 }
 
 /* Puts `wanted` in the place of `present`, which are slots in KVM now. On failure what was done is undone. */
@@ -509,7 +272,7 @@ static hv_return_t slots_exchange(struct kvm_slots *slots, const struct slot_lis
     while (removed > 0)
         (void)slot_add(slots, present->slots[--removed]);
     /* KVM says EINVAL for addresses beyond what it can map and EEXIST never, since the map has no overlaps. */
-    return result_of_errno(-error) == HV_ERROR ? HV_NO_RESOURCES : result_of_errno(-error);
+    return kvm_result_of_errno(-error) == HV_ERROR ? HV_NO_RESOURCES : kvm_result_of_errno(-error);
 }
 
 /* ---- What has been written ---- */
@@ -783,7 +546,7 @@ static bool join_neighbours(const struct kvm_slots *slots, struct slot_list *pre
         return true;
     while ((neighbour = left_neighbour(slots, &wanted->slots[0], gpa, distance)) != NULL) {
         const struct slot taken = *neighbour;
-        if (!list_append(present, &taken))
+        if (!slot_list_append(present, &taken))
             return false;
         wanted->slots[0].gpa = taken.gpa;
         wanted->slots[0].hva = taken.hva;
@@ -791,7 +554,7 @@ static bool join_neighbours(const struct kvm_slots *slots, struct slot_list *pre
     }
     while ((neighbour = right_neighbour(slots, &wanted->slots[wanted->count - 1], end, distance)) != NULL) {
         const struct slot taken = *neighbour;
-        if (!list_append(present, &taken))
+        if (!slot_list_append(present, &taken))
             return false;
         wanted->slots[wanted->count - 1].size += taken.size;
     }
@@ -806,12 +569,12 @@ static hv_return_t join_all(struct kvm_slots *slots)
     hv_return_t result = HV_NO_RESOURCES;
 
     for (size_t i = 0; i < slots->count; i++)
-        if (!list_append(&present, &slots->slots[i]) || !list_append(&wanted, &slots->slots[i]))
+        if (!slot_list_append(&present, &slots->slots[i]) || !slot_list_append(&wanted, &slots->slots[i]))
             goto out;
-    if (!list_cut(&wanted, SLOT_SIZE_MAX) || wanted.count == present.count)
+    if (!slot_list_cut(&wanted, SLOT_SIZE_MAX) || wanted.count == present.count)
         goto out;
     set_logged(slots, &wanted);
-    list_drop_equal(&present, &wanted);
+    slot_list_drop_equal(&present, &wanted);
     if (slots_reserve(slots, present.count + wanted.count))
         result = slots_replace(slots, &present, &wanted);
 out:
@@ -831,27 +594,27 @@ static hv_return_t change_slots(struct kvm_slots *slots, const struct region_map
     size_t last = first;
 
     while (last < slots->count && slots->slots[last].gpa < end)
-        if (!list_append(&present, &slots->slots[last++]))
+        if (!slot_list_append(&present, &slots->slots[last++]))
             goto out;
     /* A slot that reaches out of the window at either end is cut there; the rest of it stays as it is. */
     if (present.count > 0) {
         struct slot left = slot_part(&present.slots[0], 0, gpa);
-        if (!list_append(&wanted, &left))
+        if (!slot_list_append(&wanted, &left))
             goto out;
     }
     const uint64_t limit = slots->system->address_limit;
-    if (!list_append_wanted(&wanted, to, is_strict, gpa, end < limit ? end : limit))
+    if (!slot_list_append_wanted(&wanted, to, is_strict, gpa, end < limit ? end : limit))
         goto out;
     if (present.count > 0) {
         struct slot right = slot_part(&present.slots[present.count - 1], end, UINT64_MAX);
-        if (!list_append(&wanted, &right))
+        if (!slot_list_append(&wanted, &right))
             goto out;
     }
     const uint64_t distance = cut_distance(slots, &present, &wanted);
-    if (!list_cut(&wanted, distance))
+    if (!slot_list_cut(&wanted, distance))
         goto out;
     set_logged(slots, &wanted);
-    list_drop_equal(&present, &wanted);
+    slot_list_drop_equal(&present, &wanted);
     if (!join_neighbours(slots, &present, &wanted, gpa, end, distance))
         goto out;
     set_logged(slots, &wanted);
@@ -930,7 +693,7 @@ hv_return_t kvm_slots_vcpu(struct kvm_slots *slots, unsigned id, struct kvm_vcpu
     if (vcpu->run == NULL) {
         int fd = ioctl(slots->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
         if (fd < 0)
-            return errno == EINVAL ? HV_NO_RESOURCES : result_of_errno(errno);
+            return errno == EINVAL ? HV_NO_RESOURCES : kvm_result_of_errno(errno);
         void *run;
         hv_return_t result = map_vcpu(slots, fd, &run, &slots->rings[id]);
         if (result != HV_SUCCESS) {

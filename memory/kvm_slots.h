@@ -1,6 +1,6 @@
 /*
- * The KVM VM of a space, and the memory slots that realise its map. With dirty_ring the only part of memory/ that knows
- * KVM.
+ * The KVM VM of a space, and the memory slots that realise its map. With kvm_system and dirty_ring the
+ * only part of memory/ that knows KVM.
  *
  * A region that a guest may write is a slot, one that it may only read (or execute, which KVM cannot tell from reading)
  * is a read-only slot, and one that allows nothing is no slot: accesses exit. In a strict space what may not be
@@ -12,35 +12,9 @@
 #include "memory/dirty_log.h"
 #include "memory/dirty_ring.h"
 #include "memory/gate.h"
+#include "memory/kvm_system.h"
 #include "memory/region_map.h"
 #include "memory/space.h"
-
-/* /dev/kvm, opened. */
-struct kvm_system {
-    int fd;
-    /* Slots that one VM may have, and vCPUs. */
-    unsigned slot_limit;
-    unsigned vcpu_limit;
-    /* Guest addresses from here on get no slot: KVM has none for them, and no guest can generate them. */
-    uint64_t address_limit;
-    /* A power of two: where slots are cut, if KVM can drop one slot's page tables alone. See cut_distance(). */
-    uint64_t cut_size;
-    /* Bytes of a vCPU's shared page (struct kvm_run). */
-    unsigned run_size;
-    struct dirty_ring_support rings;
-};
-
-/*
- * HV_NO_DEVICE: no KVM. HV_DENIED: no permission. HV_UNSUPPORTED: it lacks what we need; HV_NO_RESOURCES.
- */
-hv_return_t kvm_system_open(struct kvm_system *system);
-void kvm_system_close(struct kvm_system *system);
-
-/*
- * Whether kvm_slots_use_ring() takes this number, asked of a VM that is made for the question. HV_UNSUPPORTED: there
- * are no rings. HV_BAD_ARGUMENT: none of that size. HV_NO_RESOURCES.
- */
-hv_return_t kvm_system_check_ring(const struct kvm_system *system, uint32_t entry_count);
 
 /* One KVM VM and its slots; follows one space as its listener. For one thread at a time. */
 struct kvm_slots;

@@ -33,6 +33,7 @@ struct event_loop {
     /* owner: the loop's thread, as for the next */
     struct watch *watches;
     uint32_t watch_count;
+    struct event_hook *hooks;
 };
 
 struct event_loop *event_loop_create(struct error *error)
@@ -151,6 +152,35 @@ void event_loop_remove(struct event_loop *loop, int fd)
     watch->generation++;
 }
 
+void event_loop_add_hook(struct event_loop *loop, struct event_hook *hook)
+{
+    hook->next = loop->hooks;
+    loop->hooks = hook;
+}
+
+void event_loop_remove_hook(struct event_loop *loop, struct event_hook *hook)
+{
+    for (struct event_hook **at = &loop->hooks; *at != NULL; at = &(*at)->next) {
+        if (*at == hook) {
+            *at = hook->next;
+            return;
+        }
+    }
+}
+
+/* How long the next wait may last. */
+static int prepare(const struct event_loop *loop)
+{
+    int shortest = -1;
+
+    for (const struct event_hook *hook = loop->hooks; hook != NULL; hook = hook->next) {
+        const int timeout = hook->prepare(hook->context);
+        if (timeout >= 0 && (shortest < 0 || timeout < shortest))
+            shortest = timeout;
+    }
+    return shortest;
+}
+
 /* It may be left over from a stop whose flag an earlier run has obeyed already. */
 static void clear_stop_fd(const struct event_loop *loop)
 {
@@ -178,7 +208,7 @@ int event_loop_run(struct event_loop *loop, struct error *error)
     struct epoll_event events[EVENTS_PER_ROUND];
 
     while (!atomic_exchange(&loop->stopped, false)) {
-        int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_ROUND, -1);
+        int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_ROUND, prepare(loop));
         if (count < 0 && errno != EINTR)
             return error_set(error, ERROR_HOST, "the event loop cannot wait: %s", strerror(errno));
         serve(loop, events, count);

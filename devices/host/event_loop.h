@@ -39,6 +39,23 @@ void event_loop_modify(struct event_loop *loop, int fd, uint32_t events);
 /* Its callback is not called any more. To be called before fd is closed; one that is not in the loop is ignored. */
 void event_loop_remove(struct event_loop *loop, int fd);
 
+/*
+ * Something that is done before each wait, on the loop's thread: for libraries that have to be asked what they wait
+ * for. Plain data, the user's.
+ */
+struct event_hook {
+    /* For how many milliseconds the loop may wait at the most; -1: for as long as it takes. May not remove hooks. */
+    int (*prepare)(void *context);
+    void *context;
+    /* the loop's */
+    struct event_hook *next;
+};
+
+/* hook stays where it is until it is removed. For the loop's thread, or while it does not run. */
+void event_loop_add_hook(struct event_loop *loop, struct event_hook *hook);
+/* One that is not in the loop is ignored. */
+void event_loop_remove_hook(struct event_loop *loop, struct event_hook *hook);
+
 /* Serves events until event_loop_stop(). It can be called again then. 0, or -1 with *error. */
 int event_loop_run(struct event_loop *loop, struct error *error);
 

@@ -9,7 +9,7 @@
 static const size_t STACK_SIZE = 256 << 10;
 
 struct worker {
-    const char *name;
+    char name[16];
     struct worker_hooks hooks;
     struct event_loop *loop;
     pthread_t thread;
@@ -24,7 +24,7 @@ struct worker *worker_create(const char *name, const struct worker_hooks *hooks,
         error_set(error, ERROR_HOST, "out of memory");
         return NULL;
     }
-    worker->name = name;
+    strncpy(worker->name, name, sizeof(worker->name) - 1);
     worker->hooks = *hooks;
     worker->loop = event_loop_create(error);
     if (worker->loop != NULL)
@@ -64,13 +64,20 @@ int worker_start(struct worker *worker, struct error *error)
     return 0;
 }
 
+void worker_stop(struct worker *worker)
+{
+    if (worker == NULL || !worker->is_started)
+        return;
+    event_loop_stop(worker->loop);
+    pthread_join(worker->thread, NULL);
+    worker->is_started = false;
+}
+
 void worker_destroy(struct worker *worker)
 {
     if (worker == NULL)
         return;
-    event_loop_stop(worker->loop);
-    if (worker->is_started)
-        pthread_join(worker->thread, NULL);
+    worker_stop(worker);
     event_loop_destroy(worker->loop);
     free(worker);
 }

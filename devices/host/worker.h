@@ -19,7 +19,7 @@ struct worker_hooks {
     void *context;
 };
 
-/* name: at most 15 bytes, and kept. The thread does not run yet. NULL with *error. */
+/* name: the thread's, cut at 15 bytes. It does not run yet. NULL with *error. */
 struct worker *worker_create(const char *name, const struct worker_hooks *hooks, struct error *error);
 
 /* The loop. What it waits for is added before worker_start(), or on the thread. */
@@ -28,7 +28,11 @@ struct event_loop *worker_loop(struct worker *worker);
 /* Starts the thread. Signals that are blocked for the caller are for it. 0, or -1 with *error. */
 int worker_start(struct worker *worker, struct error *error);
 
-/* Ends the thread and waits for that. Takes NULL, and one that was not started. */
+/* Ends the thread and waits for that; the loop is there until worker_destroy(). Takes NULL, and one that was not
+ * started. */
+void worker_stop(struct worker *worker);
+
+/* The same, and nothing is left. Takes NULL. */
 void worker_destroy(struct worker *worker);
 
 #endif

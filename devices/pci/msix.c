@@ -76,6 +76,7 @@ static void update(struct msix *msix, unsigned vector)
 {
     const uint32_t *entry = msix->state.table[vector];
     const bool is_open = (flags(msix) & (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)) == PCI_MSIX_FLAGS_ENABLE &&
+                         pci_function_is_bus_master(msix->function) &&
                          !(entry[ENTRY_CONTROL] & PCI_MSIX_ENTRY_CTRL_MASKBIT);
     const uint64_t address = (uint64_t)entry[ENTRY_ADDRESS_HIGH] << 32 | entry[ENTRY_ADDRESS_LOW];
 

@@ -42,7 +42,7 @@ struct msix {
     struct {
         int eventfd;
         int handle;
-        /* Neither this vector nor the function is masked, and messages are on. */
+        /* Neither this vector nor the function is masked, messages are on, and the function may send them. */
         atomic_bool is_open;
         /* It has been raised while it was not. */
         atomic_bool is_pending;

@@ -19,7 +19,7 @@ enum {
     ADDRESS_DEVICE_SHIFT = 11,
     ADDRESS_FUNCTION_SHIFT = 8,
     ADDRESS_REGISTER_MASK = 0xfc,
-    ADDRESS_SIZE = 4,
+    ADDRESS_RESERVED = 0x7f000003,
     /* PCI Express Base 3.0, table 7-1: an address in the configuration space in memory. */
     ECAM_BUS_SHIFT = 20,
     ECAM_DEVICE_SHIFT = 15,
@@ -28,7 +28,8 @@ enum {
 };
 
 struct pci_bus {
-    struct device ports;
+    struct device address_device;
+    struct device data_device;
     struct device ecam;
     struct device window;
     /* Guards the configuration of all functions; taken with one of the devices' locks held. */
@@ -135,6 +136,7 @@ void pci_function_set_pin(struct pci_function *function, bool is_asserted)
     bool level = false;
 
     pthread_mutex_lock(&bus->pin_lock);
+    atomic_store(&function->is_requested, is_asserted);
     function->is_asserted = is_asserted && is_allowed;
     for (unsigned slot = function->slot % LAYOUT_PCI_GSI_COUNT; slot < PCI_SLOT_COUNT; slot += LAYOUT_PCI_GSI_COUNT)
         level |= bus->functions[slot] != NULL && bus->functions[slot]->is_asserted;
@@ -195,13 +197,24 @@ static struct pci_function *find_bar(const struct pci_bus *bus, uint64_t gpa, un
 
 /* ---- Accesses to configuration spaces ---- */
 
+/*
+ * The interrupt bit of the status register as an access sees it, whether or not the pin is forbidden: 6.2.3. Other
+ * threads change it, so it is not kept in the space.
+ */
+static uint32_t interrupt_status(const struct pci_function *function, unsigned offset, unsigned size)
+{
+    if (offset > PCI_STATUS || offset + size <= PCI_STATUS || !atomic_load(&function->is_requested))
+        return 0;
+    return (uint32_t)PCI_STATUS_INTERRUPT << 8 * (PCI_STATUS - offset);
+}
+
 static uint32_t config_read(struct pci_function *function, unsigned offset, unsigned size)
 {
     if (function == NULL || offset + size > PCI_CONFIG_SIZE)
         return UINT32_MAX;
     if (function->ops->config_read != NULL)
         function->ops->config_read(function, offset, size);
-    return pci_function_get(function, offset, size);
+    return pci_function_get(function, offset, size) | interrupt_status(function, offset, size);
 }
 
 static void config_write(struct pci_bus *bus, struct pci_function *function, unsigned offset, unsigned size,
@@ -232,40 +245,59 @@ static struct pci_function *selected(const struct pci_bus *bus, unsigned *ret_re
     return bus->functions[address >> ADDRESS_DEVICE_SHIFT & 0x1f];
 }
 
-static struct pci_bus *bus_of_ports(struct device *device)
+static struct pci_bus *bus_of_address(struct device *device)
 {
-    return (struct pci_bus *)(void *)((char *)device - offsetof(struct pci_bus, ports));
+    return (struct pci_bus *)(void *)((char *)device - offsetof(struct pci_bus, address_device));
 }
 
-static uint64_t ports_read(struct device *device, uint64_t offset, unsigned size)
+static uint64_t address_read(struct device *device, uint64_t offset, unsigned size)
 {
-    struct pci_bus *bus = bus_of_ports(device);
-    uint64_t value = UINT64_MAX;
+    struct pci_bus *bus = bus_of_address(device);
+
+    (void)offset;
+    (void)size;
+    pthread_mutex_lock(&bus->lock);
+    const uint32_t address = bus->address;
+    pthread_mutex_unlock(&bus->lock);
+    return address;
+}
+
+static void address_write(struct device *device, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct pci_bus *bus = bus_of_address(device);
+
+    (void)offset;
+    (void)size;
+    pthread_mutex_lock(&bus->lock);
+    bus->address = (uint32_t)value & ~(uint32_t)ADDRESS_RESERVED;
+    pthread_mutex_unlock(&bus->lock);
+}
+
+static struct pci_bus *bus_of_data(struct device *device)
+{
+    return (struct pci_bus *)(void *)((char *)device - offsetof(struct pci_bus, data_device));
+}
+
+static uint64_t data_read(struct device *device, uint64_t offset, unsigned size)
+{
+    struct pci_bus *bus = bus_of_data(device);
     unsigned reg;
 
     pthread_mutex_lock(&bus->lock);
-    if (offset >= ADDRESS_SIZE) {
-        struct pci_function *function = selected(bus, &reg);
-        value = config_read(function, reg + (unsigned)offset - ADDRESS_SIZE, size);
-    } else if (offset == 0 && size == ADDRESS_SIZE) {
-        value = bus->address;
-    }
+    struct pci_function *function = selected(bus, &reg);
+    const uint32_t value = config_read(function, reg + (unsigned)offset, size);
     pthread_mutex_unlock(&bus->lock);
     return value;
 }
 
-static void ports_write(struct device *device, uint64_t offset, unsigned size, uint64_t value)
+static void data_write(struct device *device, uint64_t offset, unsigned size, uint64_t value)
 {
-    struct pci_bus *bus = bus_of_ports(device);
+    struct pci_bus *bus = bus_of_data(device);
     unsigned reg;
 
     pthread_mutex_lock(&bus->lock);
-    if (offset >= ADDRESS_SIZE) {
-        struct pci_function *function = selected(bus, &reg);
-        config_write(bus, function, reg + (unsigned)offset - ADDRESS_SIZE, size, (uint32_t)value);
-    } else if (offset == 0 && size == ADDRESS_SIZE) {
-        bus->address = (uint32_t)value;
-    }
+    struct pci_function *function = selected(bus, &reg);
+    config_write(bus, function, reg + (unsigned)offset, size, (uint32_t)value);
     pthread_mutex_unlock(&bus->lock);
 }
 
@@ -341,12 +373,21 @@ static void reset_nothing(struct device *device)
     (void)device;
 }
 
-static const struct device_ops ports_ops = {
-    .name = "PCI configuration",
+static const struct device_ops address_ops = {
+    .name = "PCI address",
+    .min_access = 4,
+    .max_access = 4,
+    .may_reach_over = true,
+    .read = address_read,
+    .write = address_write,
+    .reset = reset_nothing,
+};
+static const struct device_ops data_ops = {
+    .name = "PCI data",
     .min_access = 1,
     .max_access = 4,
-    .read = ports_read,
-    .write = ports_write,
+    .read = data_read,
+    .write = data_write,
     .reset = reset_nothing,
 };
 static const struct device_ops ecam_ops = {
@@ -377,7 +418,8 @@ struct pci_bus *pci_bus_create(uint64_t window_gpa, uint64_t window_size, const 
 
     if (bus == NULL)
         return NULL;
-    device_init(&bus->ports, &ports_ops);
+    device_init(&bus->address_device, &address_ops);
+    device_init(&bus->data_device, &data_ops);
     device_init(&bus->ecam, &ecam_ops);
     device_init(&bus->window, &window_ops);
     pthread_mutex_init(&bus->lock, NULL);
@@ -398,7 +440,8 @@ void pci_bus_destroy(struct pci_bus *bus)
     pthread_mutex_destroy(&bus->lock);
     device_fini(&bus->window);
     device_fini(&bus->ecam);
-    device_fini(&bus->ports);
+    device_fini(&bus->data_device);
+    device_fini(&bus->address_device);
     free(bus);
 }
 
@@ -439,9 +482,14 @@ void pci_bus_reset(struct pci_bus *bus)
     pthread_mutex_unlock(&bus->lock);
 }
 
-struct device *pci_bus_ports(struct pci_bus *bus)
+struct device *pci_bus_address(struct pci_bus *bus)
 {
-    return &bus->ports;
+    return &bus->address_device;
+}
+
+struct device *pci_bus_data(struct pci_bus *bus)
+{
+    return &bus->data_device;
 }
 
 struct device *pci_bus_ecam(struct pci_bus *bus)

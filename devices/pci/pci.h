@@ -11,6 +11,7 @@
 #include "memory/support/error.h"
 
 #include <linux/pci_regs.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,8 +20,12 @@
 /* Of the bus; slot 0 is the host bridge. */
 #define PCI_SLOT_COUNT 32u
 
-/* On the port bus: the address register and the data register. */
-#define PCI_PORT_COUNT 8u
+/* Of the configuration space in memory: one bus. */
+#define PCI_ECAM_SIZE (1u << 20)
+/* On the port bus: the address register, of which other devices may have all ports but the first, and the data. */
+#define PCI_ADDRESS_PORT_COUNT 1u
+#define PCI_DATA_OFFSET 4u
+#define PCI_DATA_PORT_COUNT 4u
 
 struct pci_function;
 
@@ -75,6 +80,8 @@ struct pci_function {
     uint8_t last_capability;
     struct pci_bus *bus;
     uint8_t slot;
+    /* It asks for an interrupt by its pin. */
+    atomic_bool is_requested;
     /* Guarded by the bus: its pin is asserted. */
     bool is_asserted;
 };
@@ -132,8 +139,9 @@ int pci_bus_attach(struct pci_bus *bus, unsigned slot, struct pci_function *func
 /* Everything as after power-on, and the registers where they were then. No vCPU may be running. */
 void pci_bus_reset(struct pci_bus *bus);
 
-/* What belongs on the buses: the two ports' registers, the configuration space in memory, and the window. */
-struct device *pci_bus_ports(struct pci_bus *bus);
+/* What belongs on the buses: two registers on ports, the configuration space in memory, and the window. */
+struct device *pci_bus_address(struct pci_bus *bus);
+struct device *pci_bus_data(struct pci_bus *bus);
 struct device *pci_bus_ecam(struct pci_bus *bus);
 struct device *pci_bus_window(struct pci_bus *bus);
 

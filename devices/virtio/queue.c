@@ -66,6 +66,16 @@ bool virtq_enable(struct virtq *queue, const struct virtq_features *features)
     return true;
 }
 
+void virtq_disable(struct virtq *queue)
+{
+    struct virtq_state *state = &queue->state;
+
+    state->is_enabled = false;
+    state->next_available = state->next_used = state->signalled_used = 0;
+    state->available_wrap = state->used_wrap = true;
+    state->has_signalled = false;
+}
+
 /* ---- Reading descriptors ---- */
 
 static bool read_split_descriptor(const struct virtq *queue, uint64_t gpa, struct descriptor *item)
@@ -360,42 +370,58 @@ void virtq_drop(struct virtq *queue, struct virtq_chain *chain)
     release_pins(queue, chain);
 }
 
-static bool push_split(struct virtq *queue, const struct virtq_chain *chain, uint32_t written)
+static bool push_split(struct virtq *queue, struct virtq_chain *const *chains, const uint32_t *written, size_t count)
 {
     struct virtq_state *state = &queue->state;
-    const struct vring_used_elem element = {.id = htole32(chain->id), .len = htole32(written)};
-    const uint64_t entry = state->device + RING_ENTRIES + 8ull * (state->next_used % state->size);
 
-    if (hvx_dma_write(queue->dma, entry, &element, sizeof(element)) != HV_SUCCESS)
-        return false;
-    state->next_used++;
+    for (size_t i = 0; i < count; i++) {
+        const struct vring_used_elem element = {.id = htole32(chains[i]->id), .len = htole32(written[i])};
+        const uint64_t entry = state->device + RING_ENTRIES + 8ull * (state->next_used % state->size);
+        if (hvx_dma_write(queue->dma, entry, &element, sizeof(element)) != HV_SUCCESS)
+            return false;
+        state->next_used++;
+    }
     return hvx_dma_store16(queue->dma, state->device + RING_INDEX, state->next_used) == HV_SUCCESS;
 }
 
-static bool push_packed(struct virtq *queue, const struct virtq_chain *chain, uint32_t written)
+/* Flags make a descriptor used: those of the first are written last. */
+static bool push_packed(struct virtq *queue, struct virtq_chain *const *chains, const uint32_t *written, size_t count)
 {
     struct virtq_state *state = &queue->state;
-    const uint64_t gpa = state->descriptors + 16ull * state->next_used;
-    const struct {
-        uint32_t length;
-        uint16_t id;
-    } result = {htole32(written), htole16(chain->id)};
     const unsigned both = 1u << VRING_PACKED_DESC_F_AVAIL | 1u << VRING_PACKED_DESC_F_USED;
-    const uint16_t flags = (uint16_t)((written > 0 ? VRING_DESC_F_WRITE : 0) | (state->used_wrap ? both : 0));
+    const uint64_t first = state->descriptors + 16ull * state->next_used + PACKED_FLAGS;
+    uint16_t first_flags = 0;
 
-    if (hvx_dma_write(queue->dma, gpa + PACKED_LENGTH, &result, 6) != HV_SUCCESS ||
-        hvx_dma_store16(queue->dma, gpa + PACKED_FLAGS, flags) != HV_SUCCESS)
-        return false;
-    advance_packed(&state->next_used, &state->used_wrap, state->size, chain->descriptor_count);
-    return true;
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t gpa = state->descriptors + 16ull * state->next_used;
+        const struct {
+            uint32_t length;
+            uint16_t id;
+        } result = {htole32(written[i]), htole16(chains[i]->id)};
+        const uint16_t flags = (uint16_t)((written[i] > 0 ? VRING_DESC_F_WRITE : 0) | (state->used_wrap ? both : 0));
+        if (hvx_dma_write(queue->dma, gpa + PACKED_LENGTH, &result, 6) != HV_SUCCESS ||
+            (i > 0 && hvx_dma_store16(queue->dma, gpa + PACKED_FLAGS, flags) != HV_SUCCESS))
+            return false;
+        if (i == 0)
+            first_flags = flags;
+        advance_packed(&state->next_used, &state->used_wrap, state->size, chains[i]->descriptor_count);
+    }
+    return hvx_dma_store16(queue->dma, first, first_flags) == HV_SUCCESS;
+}
+
+void virtq_push_all(struct virtq *queue, struct virtq_chain *const *chains, const uint32_t *written, size_t count)
+{
+    if (count > 0 && !queue->state.is_broken &&
+        !(queue->features.is_packed ? push_packed(queue, chains, written, count)
+                                    : push_split(queue, chains, written, count)))
+        (void)fail(queue, "its ring is where it may not write");
+    for (size_t i = 0; i < count; i++)
+        release_pins(queue, chains[i]);
 }
 
 void virtq_push(struct virtq *queue, struct virtq_chain *chain, uint32_t written)
 {
-    if (!queue->state.is_broken &&
-        !(queue->features.is_packed ? push_packed(queue, chain, written) : push_split(queue, chain, written)))
-        (void)fail(queue, "its ring is where it may not write");
-    release_pins(queue, chain);
+    virtq_push_all(queue, &chain, &written, 1);
 }
 
 /* ---- Notifications ---- */

@@ -84,6 +84,12 @@ void virtq_reset(struct virtq *queue);
 bool virtq_enable(struct virtq *queue, const struct virtq_features *features);
 
 /*
+ * The driver takes it back: no more requests, and it begins anew when it is enabled again. Its size and addresses stay.
+ * A chain that is out may still be given back.
+ */
+void virtq_disable(struct virtq *queue);
+
+/*
  * Takes the next request: 1, and *ret_chain is the caller's until virtq_push(); 0: there is none; -1: the queue is
  * broken, now or earlier, or there is no memory for the request, which stays where it is (is_broken tells). For one
  * thread at a time, as everything that takes a queue.
@@ -93,7 +99,16 @@ int virtq_pop(struct virtq *queue, struct virtq_chain **ret_chain);
 /* Gives a request back, with as many bytes written to its buffers; the chain is gone. */
 void virtq_push(struct virtq *queue, struct virtq_chain *chain, uint32_t written);
 
-/* Gives one back as if it had not been taken: for the last that was popped, while no other is out. */
+/*
+ * Gives several back that were popped in this order, and the driver sees all at once: buffers of one packet (5.1.6.4).
+ * written: for each.
+ */
+void virtq_push_all(struct virtq *queue, struct virtq_chain *const *chains, const uint32_t *written, size_t count);
+
+/*
+ * Gives one back as if it had not been taken: for the last that was popped, while all that are out were popped right
+ * before it.
+ */
 void virtq_unpop(struct virtq *queue, struct virtq_chain *chain);
 
 /* Lets a chain go without a word to the driver: the device is being reset. */

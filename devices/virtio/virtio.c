@@ -76,7 +76,9 @@ int virtio_init(struct virtio_device *device, const struct virtio_ops *ops,
     device->features = features | COMMON_FEATURES;
     device->state.config_vector = VIRTIO_NO_VECTOR;
     pthread_mutex_init(&device->lock, NULL);
+    pthread_cond_init(&device->stopped, NULL);
     if (hvx_dma_open(environment->space, environment->name, &device->dma) != HV_SUCCESS) {
+        pthread_cond_destroy(&device->stopped);
         pthread_mutex_destroy(&device->lock);
         device->ops = NULL;
         return error_set(error, ERROR_HOST, "no memory for %s", environment->name);
@@ -100,6 +102,7 @@ void virtio_fini(struct virtio_device *device)
         close(device->queues[device->queue_count].eventfd);
     }
     hvx_dma_close(device->dma);
+    pthread_cond_destroy(&device->stopped);
     pthread_mutex_destroy(&device->lock);
     device->ops = NULL;
 }
@@ -146,6 +149,15 @@ void virtio_stopped(struct virtio_device *device)
         (struct virtio_state){.config_vector = VIRTIO_NO_VECTOR, .config_generation = device->state.config_generation};
     for (unsigned i = 0; i < device->queue_count; i++)
         virtq_reset(&device->queues[i].ring);
+    pthread_cond_broadcast(&device->stopped);
+}
+
+void virtio_wait_stopped(struct virtio_device *device)
+{
+    pthread_mutex_lock(&device->lock);
+    while (device->state.is_stopping)
+        pthread_cond_wait(&device->stopped, &device->lock);
+    pthread_mutex_unlock(&device->lock);
 }
 
 void virtio_reset(struct virtio_device *device)
@@ -271,10 +283,16 @@ struct virtq_chain *virtio_pop(struct virtio_device *device, unsigned queue)
     return result == 1 ? chain : NULL;
 }
 
+void virtio_push_all(struct virtio_device *device, unsigned queue, struct virtq_chain *const *chains,
+                     const uint32_t *written, size_t count)
+{
+    virtq_push_all(&device->queues[queue].ring, chains, written, count);
+    check_broken(device, queue);
+}
+
 void virtio_push(struct virtio_device *device, unsigned queue, struct virtq_chain *chain, uint32_t written)
 {
-    virtq_push(&device->queues[queue].ring, chain, written);
-    check_broken(device, queue);
+    virtio_push_all(device, queue, &chain, &written, 1);
 }
 
 void virtio_flush(struct virtio_device *device, unsigned queue)

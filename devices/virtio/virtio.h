@@ -80,6 +80,8 @@ struct virtio_device {
     const struct log *log;
     struct log_limit limit;
     pthread_mutex_t lock;
+    /* It has stopped. */
+    pthread_cond_t stopped;
     struct virtio_state state;
     uint64_t features;
     hvx_dma_t *dma;
@@ -133,6 +135,9 @@ void virtio_write_config(struct virtio_device *device, uint64_t offset, const vo
 /* As after power-on, whatever the device is at; done at once, or later as after the driver's reset. */
 void virtio_reset(struct virtio_device *device);
 
+/* Waits until a reset is done, without the lock; not on the loop's thread. */
+void virtio_wait_stopped(struct virtio_device *device);
+
 /* The driver notifies a queue without the host's help. Any thread, without the lock. */
 void virtio_notify(const struct virtio_device *device, unsigned queue);
 
@@ -154,6 +159,10 @@ struct virtq_chain *virtio_pop(struct virtio_device *device, unsigned queue);
 
 /* Gives one back; the driver is told by virtio_flush(). */
 void virtio_push(struct virtio_device *device, unsigned queue, struct virtq_chain *chain, uint32_t written);
+
+/* As virtq_push_all(). */
+void virtio_push_all(struct virtio_device *device, unsigned queue, struct virtq_chain *const *chains,
+                     const uint32_t *written, size_t count);
 
 /* Interrupts the driver, if it wants that, for what has been given back. */
 void virtio_flush(struct virtio_device *device, unsigned queue);

@@ -175,6 +175,8 @@ static void write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t v
     default:
         if (queue != NULL && !queue->state.is_enabled)
             write_queue(mmio, &queue->state, offset, value);
+        else if (queue != NULL && offset == VIRTIO_MMIO_QUEUE_READY && value == 0)
+            virtq_disable(queue);
         break;
     }
 }

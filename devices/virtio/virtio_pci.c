@@ -1,6 +1,7 @@
 #include "devices/virtio/virtio_pci.h"
 
 #include <endian.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -36,6 +37,7 @@ struct virtio_pci {
     struct pci_function function;
     struct virtio_device *device;
     struct msix msix;
+    struct msi_controller messages;
     struct notify_controller notify;
     /* Where notifications go without an exit; UINT64_MAX: nowhere. Guarded by the bus's lock. */
     uint64_t attached_gpa;
@@ -63,11 +65,13 @@ static void interrupt(void *context, uint16_t vector, bool is_config)
 {
     struct virtio_pci *pci = context;
 
-    if (msix_is_enabled(&pci->msix)) {
+    const bool is_message = msix_is_enabled(&pci->msix);
+
+    /* With messages a queue's bit is not used: virtio 1.2, 4.1.4.5.1. */
+    if (is_config || !is_message)
+        pci->isr |= is_config ? ISR_CONFIG : ISR_QUEUE;
+    if (is_message)
         msix_raise(&pci->msix, vector);
-        return;
-    }
-    pci->isr |= is_config ? ISR_CONFIG : ISR_QUEUE;
     update_pin(pci);
 }
 
@@ -367,6 +371,15 @@ static void config_read(struct pci_function *function, unsigned offset, unsigned
             (uint8_t)(value >> (8 * i));
 }
 
+/* With the device's lock held. What was notified while the device might not reach memory has been dropped. */
+static void notify_all(const struct virtio_pci *pci)
+{
+    if (!pci_function_is_bus_master(&pci->function) || !(pci->device->state.status & VIRTIO_CONFIG_S_DRIVER_OK))
+        return;
+    for (unsigned i = 0; i < pci->device->queue_count; i++)
+        virtio_notify(pci->device, i);
+}
+
 static void config_written(struct pci_function *function, unsigned offset, unsigned size)
 {
     struct virtio_pci *pci = pci_of(function);
@@ -375,6 +388,8 @@ static void config_written(struct pci_function *function, unsigned offset, unsig
     pthread_mutex_lock(&pci->device->lock);
     msix_config_written(&pci->msix);
     update_pin(pci);
+    if (offset <= PCI_COMMAND)
+        notify_all(pci);
     pthread_mutex_unlock(&pci->device->lock);
     /* Not at a reset, which writes all of it. */
     if (size > 4 || !touches_window(pci, offset, size) || !window_access(pci, &at, &width))
@@ -444,13 +459,14 @@ struct virtio_pci *virtio_pci_create(struct virtio_device *device, const struct 
     }
     pci->device = device;
     pci->notify = environment->notify;
+    pci->messages = environment->msi;
     pci->attached_gpa = UINT64_MAX;
     pci_function_init(&pci->function, &ops, &identity);
     pci_function_add_bar(&pci->function, BAR, BAR_SIZE);
     pci_function_add_pin(&pci->function);
     add_capabilities(pci);
     /* One for each queue, and one for the configuration. */
-    if (msix_init(&pci->msix, &pci->function, &environment->msi, device->queue_count + 1, BAR, MSIX_TABLE_OFFSET,
+    if (msix_init(&pci->msix, &pci->function, &pci->messages, device->queue_count + 1, BAR, MSIX_TABLE_OFFSET,
                   MSIX_PENDING_OFFSET, error) < 0 ||
         pci_bus_attach(environment->bus, environment->slot, &pci->function, error) < 0) {
         virtio_pci_destroy(pci);

@@ -1,7 +1,9 @@
 #include "loader/x86/acpi.h"
 
-/* dsdt_aml_code[], which iasl makes of dsdt.asl. */
+/* dsdt_aml_code[] and so on, which iasl makes of dsdt.asl and so on. */
 #include "dsdt.hex"
+#include "pci.hex"
+#include "virtio_mmio.hex"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -232,6 +234,19 @@ enum madt_type {
 /* Ids from here on, of APICs and of processors, do not go into a madt_lapic. */
 #define MADT_X2APIC_ID_MIN 255u
 
+/* PCI Firmware Specification 3.0, table 4-2 */
+struct acpi_mcfg {
+    struct acpi_header header;
+    uint8_t reserved1[8];
+    /* table 4-3; one such structure is enough */
+    uint64_t gpa;
+    uint16_t segment;
+    uint8_t first_bus;
+    uint8_t last_bus;
+    uint8_t reserved2[4];
+} __attribute__((packed));
+#define MCFG_REVISION 1u
+
 /* The ROM, filled from its start. */
 struct acpi_area {
     uint8_t *bytes;
@@ -240,6 +255,8 @@ struct acpi_area {
 };
 
 #define TABLE_ALIGNMENT 16u
+/* What the root tables list: FADT, MADT, MCFG and two SSDTs. */
+#define TABLES_MAX 5u
 
 /* Room for size bytes, or NULL once the ROM is full. */
 static void *area_add(struct acpi_area *area, size_t size)
@@ -308,11 +325,12 @@ static struct acpi_address io_address(uint16_t port, uint8_t bit_width, uint8_t 
         .space_id = ADDRESS_SPACE_IO, .bit_width = bit_width, .access_size = access_size, .address = port};
 }
 
-static uint64_t write_dsdt(struct acpi_area *area)
+/* A table that iasl has made in full. */
+static uint64_t write_compiled(struct acpi_area *area, const void *table, size_t size)
 {
     uint64_t gpa = area_begin_table(area);
 
-    area_append(area, dsdt_aml_code, sizeof(dsdt_aml_code));
+    area_append(area, table, size);
     return gpa;
 }
 
@@ -422,6 +440,32 @@ static uint64_t write_madt(struct acpi_area *area, const struct platform *platfo
     return gpa;
 }
 
+/* pci.asl is the other half of the description. */
+static uint64_t write_mcfg(struct acpi_area *area)
+{
+    uint64_t gpa = area_begin_table(area);
+    const struct acpi_mcfg mcfg = {.header = make_header("MCFG", MCFG_REVISION), .gpa = LAYOUT_PCI_MMCONFIG_GPA};
+
+    area_append(area, &mcfg, sizeof(mcfg));
+    area_end_table(area, gpa);
+    return gpa;
+}
+
+/* The first count devices of virtio_mmio.asl, which all take as many bytes. */
+static uint64_t write_virtio_mmio(struct acpi_area *area, unsigned count)
+{
+    const size_t devices_size = sizeof(virtio_mmio_aml_code) - sizeof(struct acpi_header);
+    uint64_t gpa = area_begin_table(area);
+
+    _Static_assert((sizeof(virtio_mmio_aml_code) - sizeof(struct acpi_header)) % LAYOUT_VIRTIO_MMIO_COUNT == 0,
+                   "all devices of virtio_mmio.asl take as many bytes");
+    assert(count <= LAYOUT_VIRTIO_MMIO_COUNT);
+    area_append(area, virtio_mmio_aml_code,
+                sizeof(struct acpi_header) + devices_size / LAYOUT_VIRTIO_MMIO_COUNT * count);
+    area_end_table(area, gpa);
+    return gpa;
+}
+
 /* The table of tables, with entries of entry_size bytes: 4 (RSDT, for old kernels) or 8 (XSDT). */
 static uint64_t write_root(struct acpi_area *area, const char *signature, size_t entry_size, const uint64_t *tables,
                            size_t count)
@@ -434,6 +478,22 @@ static uint64_t write_root(struct acpi_area *area, const char *signature, size_t
         area_append(area, &tables[i], entry_size);
     area_end_table(area, gpa);
     return gpa;
+}
+
+/* What the root tables list; returns how many. */
+static size_t write_tables(struct acpi_area *area, const struct platform *platform, uint64_t tables[TABLES_MAX])
+{
+    size_t count = 0;
+
+    tables[count++] = write_fadt(area, write_compiled(area, dsdt_aml_code, sizeof(dsdt_aml_code)));
+    tables[count++] = write_madt(area, platform);
+    if (platform->has_pci) {
+        tables[count++] = write_mcfg(area);
+        tables[count++] = write_compiled(area, pci_aml_code, sizeof(pci_aml_code));
+    }
+    if (platform->virtio_mmio_count)
+        tables[count++] = write_virtio_mmio(area, platform->virtio_mmio_count);
+    return count;
 }
 
 static void fill_rsdp(struct acpi_rsdp *rsdp, uint64_t rsdt_gpa, uint64_t xsdt_gpa)
@@ -468,11 +528,8 @@ int acpi_write(const struct platform *platform, const struct guest_memory *memor
     struct acpi_area area = {.bytes = rom};
     /* The root pointer comes first, on 16 bytes, where a kernel without acpi_rsdp_addr looks for it (5.2.5.1). */
     struct acpi_rsdp *rsdp = area_add(&area, sizeof(*rsdp));
-    uint64_t dsdt_gpa = write_dsdt(&area);
-    uint64_t fadt_gpa = write_fadt(&area, dsdt_gpa);
-    uint64_t madt_gpa = write_madt(&area, platform);
-    const uint64_t tables[] = {fadt_gpa, madt_gpa};
-    size_t count = sizeof(tables) / sizeof(tables[0]);
+    uint64_t tables[TABLES_MAX];
+    size_t count = write_tables(&area, platform, tables);
     uint64_t rsdt_gpa = write_root(&area, "RSDT", sizeof(uint32_t), tables, count);
     uint64_t xsdt_gpa = write_root(&area, "XSDT", sizeof(uint64_t), tables, count);
 

@@ -45,7 +45,7 @@ static void fill_e820(const struct platform *platform, struct boot_params *param
 {
     struct memory_map map;
 
-    memory_map_compute(&platform->ram, &map);
+    memory_map_compute(platform, &map);
     for (size_t i = 0; i < map.count; i++)
         params->e820_table[i] = (struct boot_e820_entry){
             .addr = map.entries[i].gpa, .size = map.entries[i].size, .type = map.entries[i].type};

@@ -10,14 +10,16 @@
 /* Devicetree specification 0.4, annex to IEEE 1275 for ISA: the first cell of an address is 1 for I/O space. */
 #define ISA_IO_SPACE 1u
 #define ISA_IO_SIZE 0x10000u
-/* What the second cell of an interrupt means to "intel,ce4100-ioapic": edge, active high. */
+/* What the second cell of an interrupt means to "intel,ce4100-ioapic": level or edge, active high. */
+#define INTERRUPT_LEVEL_HIGH 1u
 #define INTERRUPT_EDGE_RISING 3u
 #define IOAPIC_PHANDLE 1u
 #define APIC_REGISTERS_SIZE 0x1000u
 #define COM1_CLOCK_HZ 1843200u
-/* Bytes for all but the processors and the command line, and for one processor: more than twice what they take. */
+/* Bytes for all but what is counted, for one processor, and for one virtio device: about twice what they take. */
 #define FIXED_SIZE 4096u
 #define CPU_SIZE 128u
+#define VIRTIO_MMIO_NODE_SIZE 256u
 
 /* A tree that is being written; after an error, nothing more happens to it. */
 struct tree {
@@ -162,9 +164,22 @@ static void put_isa(struct tree *tree)
     end(tree);
 }
 
+/* Documentation/devicetree/bindings/virtio/mmio.yaml */
+static void put_virtio_mmio(struct tree *tree, unsigned index)
+{
+    uint64_t gpa = LAYOUT_VIRTIO_MMIO_GPA + index * LAYOUT_VIRTIO_MMIO_SIZE;
+
+    begin_at(tree, "virtio", gpa);
+    put_string(tree, "compatible", "virtio,mmio");
+    put_range(tree, gpa, LAYOUT_VIRTIO_MMIO_SIZE);
+    PUT_CELLS(tree, "interrupts", LAYOUT_PCI_FIRST_GSI + index % LAYOUT_PCI_GSI_COUNT, INTERRUPT_LEVEL_HIGH);
+    end(tree);
+}
+
 size_t device_tree_size_max(const struct platform *platform, const char *cmdline)
 {
-    return FIXED_SIZE + (size_t)platform->cpu_count * CPU_SIZE + strlen(cmdline);
+    return FIXED_SIZE + (size_t)platform->cpu_count * CPU_SIZE +
+           (size_t)platform->virtio_mmio_count * VIRTIO_MMIO_NODE_SIZE + strlen(cmdline);
 }
 
 int device_tree_write(const struct platform *platform, const char *cmdline, const struct layout_range *initrd,
@@ -186,6 +201,8 @@ int device_tree_write(const struct platform *platform, const char *cmdline, cons
     put_memory(&tree, &platform->ram);
     put_interrupt_controllers(&tree);
     put_isa(&tree);
+    for (unsigned i = 0; i < platform->virtio_mmio_count; i++)
+        put_virtio_mmio(&tree, i);
     end(&tree);
     if (!tree.error)
         note(&tree, fdt_finish(tree.fdt));

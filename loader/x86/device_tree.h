@@ -1,5 +1,8 @@
 /*
  * The machine as a flattened device tree: what Linux's arch/x86/kernel/devicetree.c reads.
+ *
+ * PCI is not in it. Linux on x86 finds the bus by its ports with or without a node, and a "pci-host-ecam-generic" would
+ * be a second way to the same bus; what is lost are the slots' pins, so devices there need MSI-X.
  */
 #ifndef LOADER_X86_DEVICE_TREE_H
 #define LOADER_X86_DEVICE_TREE_H

@@ -18,7 +18,7 @@ struct memory_map_entry {
     enum memory_map_type type;
 };
 
-#define MEMORY_MAP_MAX_ENTRIES 5u
+#define MEMORY_MAP_MAX_ENTRIES 6u
 
 struct memory_map {
     /* Ascending, without overlap. */
@@ -26,7 +26,10 @@ struct memory_map {
     size_t count;
 };
 
-/* RAM without the page of the FACS, which is reserved, as is the ROM below 1 MiB. */
-void memory_map_compute(const struct ram_layout *ram, struct memory_map *map);
+/*
+ * RAM without the page of the FACS, which is reserved, as are the ROM below 1 MiB and bus 0's configuration space in
+ * memory: Linux asks this map about that before it can ask ACPI.
+ */
+void memory_map_compute(const struct platform *platform, struct memory_map *map);
 
 #endif

@@ -50,7 +50,7 @@ int pvh_write(const struct platform *platform, const struct layout_range *initrd
     if (guest_memory_find(memory, gpa, sizeof(struct pvh_data), &address, error))
         return -1;
     struct pvh_data *data = address;
-    memory_map_compute(&platform->ram, &map);
+    memory_map_compute(platform, &map);
     *data = (struct pvh_data){
         .info = {.magic = START_INFO_MAGIC,
                  .version = START_INFO_VERSION,

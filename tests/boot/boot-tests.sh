@@ -12,6 +12,17 @@ boot_case() {
         "$root/build/guest/$kernel/initrd"
 }
 
+# The disk image is made, and is a sound file system.
+disk_tests() {
+    local image=$root/build/guest/disk/disk.img
+    if ((EUID != 0)); then
+        skip 'guest: disk' 'making it takes root'
+        return
+    fi
+    run 'guest: disk' "$root/tools/guest" disk
+    run 'guest: disk, its file system' e2fsck -fn "$image"
+}
+
 boot_tests() {
     local mode=$1 kernel image cpus mib
     for kernel in 6.1 6.12; do
@@ -29,6 +40,7 @@ boot_tests() {
         boot_case maps "$kernel" 2 256 bzImage
         boot_case crash "$kernel" 2 256 bzImage
     done
+    disk_tests
     if [[ $mode == full ]]; then
         run 'guest: small' "$root/tools/guest" small
         run 'guest: small, initrd' "$root/tools/guest" initrd small

@@ -1,4 +1,7 @@
 # Fuzz targets of devices/, against a guest without KVM.
-quire_fuzz_target(virtio_block ROOTS devices memory-shared LIBRARIES quire_devices
-                  SOURCES ${CMAKE_SOURCE_DIR}/tests/unit/fake_guest.c)
-target_include_directories(fuzz_virtio_block PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
+set(unit ${CMAKE_SOURCE_DIR}/tests/unit)
+foreach(name IN ITEMS virtio_block virtio_console virtio_net virtio_pci virtio_rng)
+    quire_fuzz_target(${name} ROOTS devices memory-shared LIBRARIES quire_devices Threads::Threads
+                      SOURCES ${unit}/fake_guest.c ${unit}/fake_pci.c)
+    target_include_directories(fuzz_${name} PRIVATE ${unit})
+endforeach()

@@ -198,6 +198,149 @@ START_TEST(the_dsdt_agrees_with_the_layout)
 }
 END_TEST
 
+/* The SSDT with that OEM table id; 0: none. */
+static uint64_t find_ssdt(const char *table_id)
+{
+    uint64_t xsdt = read_value(rsdp_gpa + 24, 8);
+    uint64_t length = read_value(xsdt + 4, 4);
+
+    for (uint64_t offset = 36; offset < length; offset += 8) {
+        uint64_t gpa = read_value(xsdt + offset, 8);
+
+        if (memcmp(machine.memory_base + gpa, "SSDT", 4) == 0 &&
+            memcmp(machine.memory_base + gpa + 16, table_id, strlen(table_id)) == 0)
+            return gpa;
+    }
+    return 0;
+}
+
+static void expect_bytes(uint64_t table, const void *bytes, size_t size, const char *what, unsigned index)
+{
+    ck_assert_msg(memmem(machine.memory_base + table, read_value(table + 4, 4), bytes, size) != NULL, "no %s %u", what,
+                  index);
+}
+
+/* A 32-bit fixed memory range that may be written: ACPI 6.4, 6.4.3.4. */
+struct memory32 {
+    uint8_t head[4];
+    uint32_t gpa;
+    uint32_t size;
+} __attribute__((packed));
+#define MEMORY32(base, length) ((struct memory32){{0x86, 9, 0, 1}, (uint32_t)(base), (uint32_t)(length)})
+
+/* A word address space: ACPI 6.4, 6.4.3.5.3. Type 1: ports, all of which are decoded; 2: buses. */
+struct word_space {
+    uint8_t head[3];
+    uint8_t type;
+    uint8_t flags[2];
+    uint16_t granularity, first, last, translation, length;
+} __attribute__((packed));
+
+static void expect_word_space(uint64_t table, uint8_t type, uint16_t first, uint16_t last)
+{
+    const struct word_space space = {{0x88, 13, 0}, type, {0xc, type == 1 ? 3 : 0},    0, first,
+                                     last,          0,    (uint16_t)(last - first + 1)};
+
+    expect_bytes(table, &space, sizeof(space), "space from", first);
+}
+
+START_TEST(without_pci_and_virtio_no_table_tells_of_them)
+{
+    write_tables();
+    ck_assert_uint_eq(read_value(read_value(rsdp_gpa + 24, 8) + 4, 4), 36 + 2 * 8);
+    ck_assert_uint_eq(xsdt_find("MCFG"), 0);
+    ck_assert_uint_eq(xsdt_find("SSDT"), 0);
+}
+END_TEST
+
+START_TEST(the_mcfg_tells_of_one_bus)
+{
+    machine.platform.has_pci = true;
+    write_tables();
+    uint64_t mcfg = xsdt_find("MCFG");
+
+    expect_sound(mcfg, "MCFG");
+    ck_assert_uint_eq(read_value(mcfg + 4, 4), 60);
+    ck_assert_uint_eq(mcfg, find_table(read_value(rsdp_gpa + 16, 4), 4, "MCFG"));
+    ck_assert_uint_eq(read_value(mcfg + 44, 8), LAYOUT_PCI_MMCONFIG_GPA);
+    ck_assert_uint_eq(read_value(mcfg + 52, 2), 0);
+    ck_assert_uint_eq(read_value(mcfg + 54, 1), 0);
+    ck_assert_uint_eq(read_value(mcfg + 55, 1), 0);
+}
+END_TEST
+
+START_TEST(the_pci_bus_s_resources_are_those_of_the_layout)
+{
+    /* A double word address space from its granularity on: ACPI 6.4, 6.4.3.5.2. */
+    const uint32_t window[] = {0, LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_GPA + LAYOUT_PCI_WINDOW_SIZE - 1, 0,
+                               LAYOUT_PCI_WINDOW_SIZE};
+
+    machine.platform.has_pci = true;
+    write_tables();
+    uint64_t ssdt = find_ssdt("QUIREPCI");
+
+    expect_sound(ssdt, "SSDT");
+    expect_bytes(ssdt, window, sizeof(window), "window", 0);
+    expect_word_space(ssdt, 1, 0, LAYOUT_PCI_CONFIG_PORT - 1);
+    expect_word_space(ssdt, 1, LAYOUT_PCI_CONFIG_PORT + 8, 0xffff);
+    expect_word_space(ssdt, 2, 0, 0);
+    expect_bytes(ssdt, &MEMORY32(LAYOUT_PCI_MMCONFIG_GPA, MIB(1)), sizeof(struct memory32), "configuration space", 0);
+    ck_assert_uint_eq(find_ssdt("QUIREVIO"), 0);
+}
+END_TEST
+
+START_TEST(every_pci_slot_s_pin_is_routed)
+{
+    machine.platform.has_pci = true;
+    write_tables();
+    for (unsigned slot = 1; slot < 32; slot++) {
+        const uint8_t gsi = (uint8_t)(LAYOUT_PCI_FIRST_GSI + slot % LAYOUT_PCI_GSI_COUNT);
+        /* A package of four, in AML: ACPI 6.4, 20.2.5.4. */
+        const uint8_t route[] = {0x12, 0x0b, 4, 0x0c, 0xff, 0xff, (uint8_t)slot, 0, 0, 0, 0x0a, gsi};
+
+        expect_bytes(find_ssdt("QUIREPCI"), route, sizeof(route), "route of slot", slot);
+    }
+}
+END_TEST
+
+/* Extended interrupt: ACPI 6.4, 6.4.3.6. Level, active low, shared. */
+struct interrupt {
+    uint8_t head[5];
+    uint32_t gsi;
+} __attribute__((packed));
+
+START_TEST(as_many_virtio_devices_as_there_are_are_described)
+{
+    const unsigned count = (unsigned)_i;
+
+    machine.platform.virtio_mmio_count = count;
+    write_tables();
+    uint64_t ssdt = find_ssdt("QUIREVIO");
+
+    expect_sound(ssdt, "SSDT");
+    ck_assert_uint_eq((read_value(ssdt + 4, 4) - 36) % count, 0);
+    for (unsigned i = 0; i < count; i++) {
+        const struct memory32 registers =
+            MEMORY32(LAYOUT_VIRTIO_MMIO_GPA + i * LAYOUT_VIRTIO_MMIO_SIZE, LAYOUT_VIRTIO_MMIO_SIZE);
+        const struct interrupt interrupt = {{0x89, 6, 0, 0xd, 1}, LAYOUT_PCI_FIRST_GSI + i % LAYOUT_PCI_GSI_COUNT};
+        const struct {
+            struct memory32 registers;
+            struct interrupt interrupt;
+        } __attribute__((packed)) resources = {registers, interrupt};
+        const char name[] = {0x5b, (char)0x82, 0x43, 4, '\\', '.', '_', 'S', 'B', '_', 'V', 'I', 'O', (char)('0' + i)};
+
+        expect_bytes(ssdt, &resources, sizeof(resources), "resources of device", i);
+        /* Where the device begins, so that nothing of it is cut off: all are of the same length. */
+        ck_assert_mem_eq(machine.memory_base + ssdt + 36 + i * (read_value(ssdt + 4, 4) - 36) / count, name,
+                         sizeof(name));
+    }
+    ck_assert_ptr_null(memmem(machine.memory_base + ssdt, LAYOUT_TABLES_SIZE / 2,
+                              (const char[]){'V', 'I', 'O', (char)('0' + count)}, 4));
+    ck_assert_uint_eq(find_ssdt("QUIREPCI"), 0);
+    ck_assert_uint_eq(xsdt_find("MCFG"), 0);
+}
+END_TEST
+
 START_TEST(every_processor_is_in_the_madt)
 {
     uint64_t gpa;
@@ -286,6 +429,11 @@ int main(void)
     tcase_add_test(tcase, the_fadt_s_flags_say_power_button_reset_and_no_8042);
     tcase_add_test(tcase, the_facs_is_in_ram);
     tcase_add_test(tcase, the_dsdt_agrees_with_the_layout);
+    tcase_add_test(tcase, without_pci_and_virtio_no_table_tells_of_them);
+    tcase_add_test(tcase, the_mcfg_tells_of_one_bus);
+    tcase_add_test(tcase, the_pci_bus_s_resources_are_those_of_the_layout);
+    tcase_add_test(tcase, every_pci_slot_s_pin_is_routed);
+    tcase_add_loop_test(tcase, as_many_virtio_devices_as_there_are_are_described, 1, LAYOUT_VIRTIO_MMIO_COUNT + 1);
     tcase_add_test(tcase, every_processor_is_in_the_madt);
     tcase_add_test(tcase, ids_from_255_on_are_x2apic_s);
     tcase_add_test(tcase, processors_from_the_255th_on_are_x2apic_s);

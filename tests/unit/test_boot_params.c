@@ -32,7 +32,7 @@ static void expect_map(const struct memory_map_entry *expected, size_t count)
 {
     struct memory_map map;
 
-    memory_map_compute(&machine.platform.ram, &map);
+    memory_map_compute(&machine.platform, &map);
     ck_assert_uint_eq(map.count, count);
     for (size_t i = 0; i < count; i++) {
         ck_assert_uint_eq(map.entries[i].gpa, expected[i].gpa);
@@ -66,6 +66,23 @@ START_TEST(the_map_of_a_big_machine_goes_around_the_devices)
 
     ram_layout_compute(GIB(6), &machine.platform.ram);
     expect_map(expected, 5);
+}
+END_TEST
+
+START_TEST(with_pci_the_map_reserves_the_configuration_space)
+{
+    static const struct memory_map_entry expected[] = {
+        {0, LAYOUT_FACS_GPA, MEMORY_MAP_RAM},
+        {LAYOUT_FACS_GPA, 4096, MEMORY_MAP_RESERVED},
+        {LAYOUT_ROM_GPA, LAYOUT_ROM_SIZE, MEMORY_MAP_RESERVED},
+        {MIB(1), GIB(3) - MIB(1), MEMORY_MAP_RAM},
+        {LAYOUT_PCI_MMCONFIG_GPA, MIB(1), MEMORY_MAP_RESERVED},
+        {GIB(4), GIB(3), MEMORY_MAP_RAM},
+    };
+
+    machine.platform.has_pci = true;
+    ram_layout_compute(GIB(6), &machine.platform.ram);
+    expect_map(expected, 6);
 }
 END_TEST
 
@@ -169,6 +186,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, the_map_of_a_small_machine_has_no_memory_above_4_gib);
     tcase_add_test(tcase, the_map_of_a_big_machine_goes_around_the_devices);
+    tcase_add_test(tcase, with_pci_the_map_reserves_the_configuration_space);
     tcase_add_test(tcase, the_map_is_the_e820_table);
     tcase_add_test(tcase, the_header_is_the_kernel_s_own_save_for_the_loader_s_fields);
     tcase_add_test(tcase, addresses_of_initrd_tables_and_setup_data_are_passed);

@@ -77,7 +77,7 @@ static void assert_default(const struct schema_key *key, const char *entry)
         return;
     }
     if (key->default_text[0] == '\0' && key->type != SCHEMA_NAMES) {
-        assert_holds(key, entry, "There is no default.");
+        assert_holds(key, entry, "There is no default");
         return;
     }
     assert_holds(key, entry, key == &config_schema[CONFIG_MACHINE_NAME] ? "the default is\n" : "The default is\n");

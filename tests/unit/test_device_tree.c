@@ -118,6 +118,28 @@ START_TEST(command_line_and_initrd_are_chosen)
 }
 END_TEST
 
+START_TEST(virtio_devices_are_as_many_as_the_machine_has)
+{
+    const unsigned count = (unsigned)_i;
+
+    machine.platform.virtio_mmio_count = count;
+    write_tree("", 0);
+    int node = -1;
+    for (unsigned i = 0; i < count; i++) {
+        node = fdt_node_offset_by_compatible(tree, node, "virtio,mmio");
+        ck_assert_int_ge(node, 0);
+        ck_assert_int_eq(fdt_parent_offset(tree, node), 0);
+        ck_assert_uint_eq(cell(node, "reg", 0), 0);
+        ck_assert_uint_eq(cell(node, "reg", 1), LAYOUT_VIRTIO_MMIO_GPA + i * LAYOUT_VIRTIO_MMIO_SIZE);
+        ck_assert_uint_eq(cell(node, "reg", 3), LAYOUT_VIRTIO_MMIO_SIZE);
+        ck_assert_uint_eq(cell(node, "interrupts", 0), LAYOUT_PCI_FIRST_GSI + i % LAYOUT_PCI_GSI_COUNT);
+        /* of_ioapic_type[] in arch/x86/kernel/devicetree.c: level, active high */
+        ck_assert_uint_eq(cell(node, "interrupts", 1), 1);
+    }
+    ck_assert_int_lt(fdt_node_offset_by_compatible(tree, node, "virtio,mmio"), 0);
+}
+END_TEST
+
 START_TEST(without_initrd_none_is_named)
 {
     write_tree("", 0);
@@ -131,6 +153,7 @@ START_TEST(the_size_foreseen_is_enough_for_many_processors_and_a_long_command_li
 
     memset(cmdline, 'x', sizeof(cmdline) - 1);
     machine.platform.cpu_count = 4096;
+    machine.platform.virtio_mmio_count = LAYOUT_VIRTIO_MMIO_COUNT;
     for (uint32_t i = 0; i < 4096; i++)
         machine.apic_ids[i] = 0xffff0000u + i;
     write_tree(cmdline, 1);
@@ -160,6 +183,7 @@ int main(void)
     tcase_add_test(tcase, serial_port_and_clock_are_on_the_isa_bus);
     tcase_add_test(tcase, memory_has_all_ranges);
     tcase_add_test(tcase, command_line_and_initrd_are_chosen);
+    tcase_add_loop_test(tcase, virtio_devices_are_as_many_as_the_machine_has, 0, LAYOUT_VIRTIO_MMIO_COUNT + 1);
     tcase_add_test(tcase, without_initrd_none_is_named);
     tcase_add_test(tcase, the_size_foreseen_is_enough_for_many_processors_and_a_long_command_line);
     tcase_add_test(tcase, too_little_room_is_an_error);

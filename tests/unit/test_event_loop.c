@@ -332,6 +332,58 @@ START_TEST(other_signals_do_not_end_it)
 }
 END_TEST
 
+/* What a hook has been asked, and its answer. */
+struct hooked {
+    struct event_hook hook;
+    unsigned calls;
+    int timeout;
+};
+
+static int count_and_answer(void *context)
+{
+    struct hooked *hooked = context;
+
+    /* The second time the wait before it has ended by itself. */
+    if (++hooked->calls == 3)
+        event_loop_stop(loop);
+    return hooked->timeout;
+}
+
+START_TEST(hooks_run_before_each_wait_and_limit_it)
+{
+    struct hooked never = {.timeout = -1};
+    struct hooked soon = {.timeout = 1};
+
+    never.hook = (struct event_hook){.prepare = count_and_answer, .context = &never};
+    soon.hook = (struct event_hook){.prepare = count_and_answer, .context = &soon};
+    event_loop_add_hook(loop, &never.hook);
+    event_loop_add_hook(loop, &soon.hook);
+    run();
+    ck_assert_uint_eq(never.calls, 3);
+    ck_assert_uint_eq(soon.calls, 3);
+}
+END_TEST
+
+START_TEST(removed_hook_is_not_called)
+{
+    struct source source = source_new(1);
+    struct hooked first = {.timeout = 0};
+    struct hooked second = {.timeout = 0};
+
+    first.hook = (struct event_hook){.prepare = count_and_answer, .context = &first};
+    second.hook = (struct event_hook){.prepare = count_and_answer, .context = &second};
+    event_loop_add_hook(loop, &first.hook);
+    event_loop_add_hook(loop, &second.hook);
+    event_loop_remove_hook(loop, &first.hook);
+    event_loop_remove_hook(loop, &first.hook);
+    source_add(&source, EPOLLIN, count_and_stop);
+    run();
+    ck_assert_uint_eq(first.calls, 0);
+    ck_assert_uint_eq(second.calls, 1);
+    close(source.fd);
+}
+END_TEST
+
 START_TEST(destroying_nothing_is_fine)
 {
     event_loop_destroy(NULL);
@@ -360,6 +412,8 @@ int main(void)
     tcase_add_test(tcase, another_thread_stops_it);
     tcase_add_test(tcase, signal_handler_stops_it);
     tcase_add_test(tcase, other_signals_do_not_end_it);
+    tcase_add_test(tcase, hooks_run_before_each_wait_and_limit_it);
+    tcase_add_test(tcase, removed_hook_is_not_called);
     tcase_add_test(tcase, destroying_nothing_is_fine);
     suite_add_tcase(suite, tcase);
     return unit_test_run(suite);

@@ -274,6 +274,52 @@ START_TEST(no_command_line_is_an_empty_one)
 }
 END_TEST
 
+#define VIRTIO_MMIO_WORDS "virtio_mmio.device=4K@0xfeb00000:16 virtio_mmio.device=4K@0xfeb01000:17 "
+
+START_TEST(without_tables_the_command_line_tells_of_virtio_devices)
+{
+    const char *cmdline = (const char *)machine.memory_base + LAYOUT_CMDLINE_GPA;
+
+    machine.platform.virtio_mmio_count = 2;
+    request.tables = FIRMWARE_NONE;
+    request.cmdline = "quiet -- word";
+    make_bzimage(PAYLOAD_GZIP);
+    expect_loaded();
+    ck_assert_str_eq(cmdline, VIRTIO_MMIO_WORDS "quiet -- word");
+    machine.platform.virtio_mmio_count = 0;
+    expect_loaded();
+    ck_assert_str_eq(cmdline, "quiet -- word");
+    machine.platform.virtio_mmio_count = LAYOUT_VIRTIO_MMIO_COUNT;
+    expect_loaded();
+    ck_assert_ptr_nonnull(strstr(cmdline, " virtio_mmio.device=4K@0xfeb07000:23 quiet -- word"));
+}
+END_TEST
+
+START_TEST(with_tables_the_command_line_is_the_user_s)
+{
+    machine.platform.virtio_mmio_count = 2;
+    request.tables = _i == 0 ? FIRMWARE_ACPI : FIRMWARE_DEVICE_TREE;
+    make_bzimage(PAYLOAD_GZIP);
+    expect_loaded();
+    ck_assert_str_eq((const char *)machine.memory_base + LAYOUT_CMDLINE_GPA, "console=ttyS0");
+}
+END_TEST
+
+START_TEST(the_words_for_virtio_devices_count_as_part_of_the_command_line)
+{
+    static char cmdline[2049];
+
+    memset(cmdline, 'x', 2047 - strlen(VIRTIO_MMIO_WORDS));
+    machine.platform.virtio_mmio_count = 2;
+    request.tables = FIRMWARE_NONE;
+    request.cmdline = cmdline;
+    make_bzimage(PAYLOAD_GZIP);
+    expect_loaded();
+    cmdline[strlen(cmdline)] = 'x';
+    expect_refused("2048 characters, and the-kernel takes 2047");
+}
+END_TEST
+
 START_TEST(an_initrd_keeps_away_from_all_that_the_kernel_needs)
 {
     uint64_t room = MIB(64) - FIXTURE_PREF_ADDRESS - FIXTURE_INIT_SIZE;
@@ -460,6 +506,9 @@ int main(void)
     tcase_add_test(tcase, a_header_without_a_limit_means_255_characters);
     tcase_add_test(tcase, a_limit_that_lies_does_not_let_the_command_line_out_of_its_place);
     tcase_add_test(tcase, no_command_line_is_an_empty_one);
+    tcase_add_test(tcase, without_tables_the_command_line_tells_of_virtio_devices);
+    tcase_add_loop_test(tcase, with_tables_the_command_line_is_the_user_s, 0, 2);
+    tcase_add_test(tcase, the_words_for_virtio_devices_count_as_part_of_the_command_line);
     tcase_add_test(tcase, an_initrd_keeps_away_from_all_that_the_kernel_needs);
     tcase_add_test(tcase, an_initrd_keeps_away_from_code_that_is_longer_than_the_header_says);
     tcase_add_test(tcase, an_elf_is_entered_in_64_bit_mode_if_it_can_be);

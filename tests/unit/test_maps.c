@@ -130,7 +130,7 @@ START_TEST(json_says_the_same)
     json_t *spaces = json_object_get(root, "spaces");
     ck_assert_uint_eq(json_array_size(spaces), 2);
     json_t *space = json_array_get(spaces, 0);
-    ck_assert_uint_eq(json_array_size(json_object_get(space, "reserved")), memory_plan_reserved_count());
+    ck_assert_uint_eq(json_array_size(json_object_get(space, "reserved")), plan.reserved_count);
     json_t *range = json_array_get(json_object_get(space, "ranges"), 3);
     ck_assert_int_eq(json_unpack(range, "{s:s, s:I, s:I, s:s, s:s, s:{s:s, s:s, s:s, s:I}}", "name", &name, "gpa", &gpa,
                                  "size", &size, "flags", &flags, "fault", &fault, "backing", "kind", &kind, "pages",
@@ -179,7 +179,7 @@ START_TEST(picture_has_boxes_a_line_and_safe_names)
     ck_assert_uint_eq(count("<svg "), 1);
     ck_assert_uint_eq(count("</svg>"), 1);
     /* the background, five ranges, and what is reserved */
-    ck_assert_uint_eq(count("<rect "), 1 + 5 + (unsigned)memory_plan_reserved_count());
+    ck_assert_uint_eq(count("<rect "), 1 + 5 + (unsigned)plan.reserved_count);
     ck_assert_uint_eq(count("<path "), 1);
     ck_assert_uint_eq(count("a&#60;b&#62;&#38;&#34;c&#34;"), 2);
     ck_assert_uint_eq(count("<text "), count("</text>"));

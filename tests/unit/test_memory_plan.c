@@ -125,10 +125,10 @@ START_TEST(overlaps_name_both_owners)
                          "(0x100000 - 0x1ffffff) in space \"default\"; move one of them");
     (void)snprintf(text, sizeof(text), "%s[[memory.range]]\nname = 'x'\nat = 0xfec00000\nsize = '4KiB'\n", kernel);
     assert_refused(text, "vm.toml:5:6: range.at: \"x\" of line 3 (0xfec00000 - 0xfec00fff) overlaps the I/O APIC "
-                         "(0xfec00000 - 0xfec00fff), which every machine has there; move it");
+                         "(0xfec00000 - 0xfec00fff), which this machine has there; move it");
     (void)snprintf(text, sizeof(text), "%s[[memory.range]]\nname = 'x'\nat = '3GiB'\nsize = '1GiB'\n", kernel);
     assert_refused(text, "vm.toml:5:6: range.at: \"x\" of line 3 (0xc0000000 - 0xffffffff) overlaps the I/O APIC "
-                         "(0xfec00000 - 0xfec00fff), which every machine has there; move it");
+                         "(0xfec00000 - 0xfec00fff), which this machine has there; move it");
     (void)snprintf(text, sizeof(text),
                    "%s[[space]]\nname = 's'\n[[space.range]]\nname = 'x'\nat = 0x2000\nsize = '8KiB'\n"
                    "[[space.range]]\nname = 'y'\nat = 0\nsize = '12KiB'\nof = 'default'\n",

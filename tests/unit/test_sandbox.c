@@ -35,7 +35,8 @@ enum { CHILD_WENT_ON = 0, CHILD_NOT_PREPARED = 90, CHILD_SURPRISED = 91 };
 #endif
 #endif
 
-static const enum sandbox_thread kinds[] = {SANDBOX_VCPU, SANDBOX_LOOP};
+static const enum sandbox_thread kinds[] = {SANDBOX_VCPU, SANDBOX_LOOP, SANDBOX_DISK, SANDBOX_NET};
+static const char *const names[] = {"vcpu0", "loop", "disk0", "net0"};
 enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
 
 struct outcome {
@@ -50,7 +51,7 @@ static void prepare_or_exit(enum config_seccomp mode)
 {
     struct error error;
 
-    if (sandbox_prepare(mode, &child_log, &error) < 0) {
+    if (sandbox_prepare(mode, (1u << SANDBOX_THREAD_COUNT) - 1, &child_log, &error) < 0) {
         dprintf(child_log.fd, "%s", error.text);
         _exit(CHILD_NOT_PREPARED);
     }
@@ -78,7 +79,7 @@ static struct outcome run_in_child(enum config_seccomp mode, enum sandbox_thread
     if (child == 0) {
         child_log.fd = ends[1];
         prepare_or_exit(mode);
-        enter_or_exit(kind, kind == SANDBOX_VCPU ? "vcpu0" : "loop");
+        enter_or_exit(kind, names[kind]);
         body();
         _exit(CHILD_WENT_ON);
     }
@@ -107,7 +108,7 @@ static void expect_refused(void (*body)(void), enum sandbox_thread kind, const c
     snprintf(expected, sizeof(expected),
              "quire: sandbox: thread \"%s\" made the system call %s, which it may not; if you think it should, "
              "please report it\n",
-             kind == SANDBOX_VCPU ? "vcpu0" : "loop", call);
+             names[kind], call);
     ck_assert_str_eq(outcome.text, expected);
 }
 

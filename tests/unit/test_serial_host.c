@@ -1208,7 +1208,7 @@ static void run_confined(enum config_serial_backend kind)
     build(kind, path);
     log_of_test.fd = STDERR_FILENO;
     sandbox_set_fatal_hook(terminal_restore_from_signal);
-    if (sandbox_prepare(CONFIG_SECCOMP_KILL, &log_of_test, &error) < 0)
+    if (sandbox_prepare(CONFIG_SECCOMP_KILL, 1u << SANDBOX_VCPU | 1u << SANDBOX_LOOP, &log_of_test, &error) < 0)
         exit_of_child(91);
     if (write(confined_statuses[1], "r", 1) != 1 || pthread_create(&guest, NULL, run_confined_guest, NULL) != 0)
         exit_of_child(92);

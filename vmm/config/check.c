@@ -3,6 +3,7 @@
  */
 #include "vmm/config/config.h"
 
+#include "memory/x86/layout.h"
 #include "vmm/config/schema.h"
 
 #include <string.h>
@@ -169,6 +170,66 @@ static int check_vcpus(const struct config *config, struct error *error)
     return 0;
 }
 
+/* ---- Devices ---- */
+
+static int fail_device(const struct config *config, const struct config_device *device, enum config_device_key key,
+                       struct error *error, const char *text)
+{
+    const struct schema_table *table = &config_device_tables[device->kind];
+    const struct config_position *position = &device->positions[key];
+    char name[SCHEMA_NAME_SIZE];
+
+    return config_error_at(config, position->line != 0 ? position : &device->position,
+                           config_schema_name(&table->keys[key], name), error, "%s", text);
+}
+
+static int check_pair(const struct config *config, const struct config_device *device,
+                      const struct config_device *before, struct error *error)
+{
+    if (strcmp(device->name, before->name) == 0)
+        return fail_device(config, device, CONFIG_DEVICE_NAME, error,
+                           "another device has this name already; give it another");
+    if (device->slot != CONFIG_NOT_GIVEN && device->slot == before->slot)
+        return fail_device(config, device, CONFIG_DEVICE_SLOT, error,
+                           "another device is in this slot already; give it another");
+    return 0;
+}
+
+static int check_device(const struct config *config, size_t index, struct error *error)
+{
+    const struct config_device *device = &config->lists.devices[index];
+
+    if (!space_is_known(config, device->space))
+        return fail_device(config, device, CONFIG_DEVICE_SPACE, error,
+                           "there is no such space; name one that a [[space]] has, or \"" CONFIG_DEFAULT_SPACE "\"");
+    if (device->slot != CONFIG_NOT_GIVEN && device->transport != CONFIG_TRANSPORT_PCI)
+        return fail_device(config, device, CONFIG_DEVICE_SLOT, error,
+                           "goes with transport = \"pci\"; take it out, or choose that");
+    for (size_t i = 0; i < index; i++)
+        if (check_pair(config, device, &config->lists.devices[i], error) < 0)
+            return -1;
+    return 0;
+}
+
+static int check_devices(const struct config *config, struct error *error)
+{
+    size_t counts[] = {[CONFIG_TRANSPORT_PCI] = 0, [CONFIG_TRANSPORT_MMIO] = 0};
+
+    for (size_t i = 0; i < config->lists.device_count; i++) {
+        const struct config_device *device = &config->lists.devices[i];
+        if (check_device(config, i, error) < 0)
+            return -1;
+        counts[device->transport]++;
+        if (counts[CONFIG_TRANSPORT_PCI] > CONFIG_MAX_SLOT)
+            return fail_device(config, device, CONFIG_DEVICE_TRANSPORT, error,
+                               "there is room for 31 devices on PCI; take this one out");
+        if (counts[CONFIG_TRANSPORT_MMIO] > LAYOUT_VIRTIO_MMIO_COUNT)
+            return fail_device(config, device, CONFIG_DEVICE_TRANSPORT, error,
+                               "there is room for 8 devices without PCI; choose \"pci\" for this one");
+    }
+    return 0;
+}
+
 /* ---- The rest ---- */
 
 static int check_boot(const struct config *config, struct error *error)
@@ -219,8 +280,8 @@ static int check_serial(const struct config *config, struct error *error)
 
 int config_check(const struct config *config, struct error *error)
 {
-    if (check_memory(config, error) < 0 || check_spaces(config, error) < 0 || check_boot(config, error) < 0 ||
-        check_vcpus(config, error) < 0)
+    if (check_memory(config, error) < 0 || check_spaces(config, error) < 0 || check_devices(config, error) < 0 ||
+        check_boot(config, error) < 0 || check_vcpus(config, error) < 0)
         return -1;
     return check_serial(config, error);
 }

@@ -74,6 +74,24 @@ enum config_range_key {
 enum config_space_key { CONFIG_SPACE_NAME, CONFIG_SPACE_STRICT, CONFIG_SPACE_KEY_COUNT };
 enum config_vcpu_key { CONFIG_VCPU_SPACE, CONFIG_VCPU_KEY_COUNT };
 
+/* Keys of devices: those that all kinds have come first, and behind them each kind's own. */
+enum config_device_key {
+    CONFIG_DEVICE_NAME,
+    CONFIG_DEVICE_SPACE,
+    CONFIG_DEVICE_TRANSPORT,
+    CONFIG_DEVICE_SLOT,
+    CONFIG_DEVICE_COMMON_COUNT,
+    CONFIG_RNG_KEY_COUNT = CONFIG_DEVICE_COMMON_COUNT,
+};
+
+enum config_device_kind { CONFIG_DEVICE_RNG };
+
+/* How a virtio device is reached: over PCI, or by registers in memory. */
+enum config_transport { CONFIG_TRANSPORT_PCI, CONFIG_TRANSPORT_MMIO };
+
+/* PCI slots of devices go from 1 to this; there are as many devices at most. */
+#define CONFIG_MAX_SLOT 31u
+
 /* What is behind memory; FILE: a path goes with it. */
 enum config_backing { CONFIG_BACKING_ANONYMOUS, CONFIG_BACKING_MEMFD, CONFIG_BACKING_FILE };
 
@@ -177,6 +195,22 @@ struct config_vcpu {
     struct config_position positions[CONFIG_VCPU_KEY_COUNT];
 };
 
+/* Positions of keys, for any kind of device. */
+#define CONFIG_DEVICE_KEY_MAX 16u
+
+/* A virtio device, of one of the kinds. */
+struct config_device {
+    enum config_device_kind kind;
+    char *name;
+    /* the space whose memory it reaches */
+    char *space;
+    enum config_transport transport;
+    /* of PCI, or CONFIG_NOT_GIVEN */
+    uint32_t slot;
+    struct config_position position;
+    struct config_position positions[CONFIG_DEVICE_KEY_MAX];
+};
+
 /* What a file has any number of. */
 struct config_lists {
     /* of the default space, besides its RAM */
@@ -185,6 +219,9 @@ struct config_lists {
     size_t space_count;
     struct config_vcpu *vcpus;
     size_t vcpu_count;
+    /* of all kinds, in the order of the file */
+    struct config_device *devices;
+    size_t device_count;
 };
 
 /* Where a value comes from: a position in config.file, an option ("--memory"), or the schema (neither). */

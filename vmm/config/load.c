@@ -95,6 +95,8 @@ static int read_list(struct load *load, const struct toml_node *section, const s
         result = config_tables_read_spaces(&reader, node, &load->lists);
     else if (strcmp(name, "vcpu") == 0)
         result = config_tables_read_vcpus(&reader, node, &load->lists);
+    else if (strcmp(name, "rng") == 0)
+        result = config_tables_read_devices(&reader, node, CONFIG_DEVICE_RNG, &load->lists);
     else
         return 0;
     return result < 0 ? -1 : 1;

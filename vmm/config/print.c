@@ -116,6 +116,10 @@ static void print_lists(const struct config_lists *lists, FILE *out)
         for (size_t j = 0; j < lists->spaces[i].ranges.count; j++)
             print_range("space.range", &lists->spaces[i].ranges.items[j], out);
     }
+    for (size_t i = 0; i < lists->device_count; i++) {
+        const struct schema_table *table = &config_device_tables[lists->devices[i].kind];
+        print_table(table->keys[0].section, table, &lists->devices[i], out);
+    }
     for (size_t i = 0; i < lists->vcpu_count; i++)
         print_table("vcpu", &config_vcpu_table, &lists->vcpus[i], out);
 }

@@ -13,6 +13,7 @@ static const char *const pages[] = {"thp", "small", "2MiB", "1GiB", NULL};
 static const char *const populates[] = {"lazy", "prefault", NULL};
 static const char *const modes[] = {"real", "protected", "long", NULL};
 static const char *const faults[] = {"stop", "log", "count", NULL};
+static const char *const transports[] = {"pci", "mmio", NULL};
 static const char *const tables[] = {"acpi", "device-tree", "none", NULL};
 static const char *const entries[] = {"auto", "linux64", "pvh", NULL};
 static const char *const serial_backends[] = {"stdio", "pty", "file", "unix", "none", NULL};
@@ -27,6 +28,7 @@ _Static_assert(CONFIG_TABLES_NONE == 2, "order of tables");
 _Static_assert(CONFIG_ENTRY_PVH == 2, "order of entries");
 _Static_assert(CONFIG_MODE_LONG == 2, "order of modes");
 _Static_assert(CONFIG_FAULT_COUNT == 2, "order of faults");
+_Static_assert(CONFIG_TRANSPORT_MMIO == 1, "order of transports");
 _Static_assert(CONFIG_SERIAL_NONE == 4, "order of serial_backends");
 _Static_assert(CONFIG_SECCOMP_OFF == 2, "order of seccomp_modes");
 _Static_assert(LOG_LEVEL_DEBUG == 3, "order of log_levels");
@@ -139,6 +141,46 @@ static const struct schema_key vcpu_keys[CONFIG_VCPU_KEY_COUNT] = {
                            .doc = "the space that it starts in"},
 };
 
+#undef FIELD
+#define FIELD(field) .offset = offsetof(struct config_device, field)
+
+/* What all kinds of devices have; section is the kind. */
+#define COMMON_DEVICE_KEYS(section)                                                                                    \
+    [CONFIG_DEVICE_NAME] = {section,                                                                                   \
+                            "name",                                                                                    \
+                            SCHEMA_NAME,                                                                               \
+                            FIELD(name),                                                                               \
+                            .default_text = "",                                                                        \
+                            .maximum = MAX_NAME,                                                                       \
+                            .doc = "what messages call it; without one, \"" section "\" and a number"},                \
+    [CONFIG_DEVICE_SPACE] = {section,                                                                                  \
+                             "space",                                                                                  \
+                             SCHEMA_NAME,                                                                              \
+                             FIELD(space),                                                                             \
+                             .default_text = CONFIG_DEFAULT_SPACE,                                                     \
+                             .minimum = 1,                                                                             \
+                             .maximum = MAX_NAME,                                                                      \
+                             .doc = "the space whose memory it can reach"},                                            \
+    [CONFIG_DEVICE_TRANSPORT] = {section,                                                                              \
+                                 "transport",                                                                          \
+                                 SCHEMA_CHOICE,                                                                        \
+                                 FIELD(transport),                                                                     \
+                                 .default_text = "pci",                                                                \
+                                 .choices = transports,                                                                \
+                                 .doc = "how the guest reaches it"},                                                   \
+    [CONFIG_DEVICE_SLOT] = {section,                                                                                   \
+                            "slot",                                                                                    \
+                            SCHEMA_OPTIONAL,                                                                           \
+                            FIELD(slot),                                                                               \
+                            .default_text = "",                                                                        \
+                            .minimum = 1,                                                                              \
+                            .maximum = CONFIG_MAX_SLOT,                                                                \
+                            .doc = "its PCI slot; without one, the next that is free"}
+
+static const struct schema_key rng_keys[CONFIG_RNG_KEY_COUNT] = {
+    COMMON_DEVICE_KEYS("rng"),
+};
+
 #define TABLE(type, its_keys)                                                                                          \
     .keys = its_keys, .count = sizeof(its_keys) / sizeof(its_keys[0]), .size = sizeof(struct type),                    \
     .position_offset = offsetof(struct type, position), .positions_offset = offsetof(struct type, positions)
@@ -158,7 +200,12 @@ const struct schema_table config_vcpu_table = {
     .doc = "where a vCPU starts, in their order; with boot.flat",
     TABLE(config_vcpu, vcpu_keys),
 };
-const struct schema_table *const config_tables[] = {&config_range_table, &config_space_table, &config_vcpu_table, NULL};
+const struct schema_table config_device_tables[] = {
+    [CONFIG_DEVICE_RNG] = {.title = "[[rng]]", .doc = "random numbers of the host's", TABLE(config_device, rng_keys)},
+};
+const struct schema_table *const config_tables[] = {
+    &config_range_table, &config_space_table, &config_vcpu_table, &config_device_tables[CONFIG_DEVICE_RNG], NULL,
+};
 
 const struct schema_key *config_table_find(const struct schema_table *table, const char *name)
 {

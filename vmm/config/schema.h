@@ -62,7 +62,7 @@ extern const struct schema_key config_schema[CONFIG_KEY_COUNT];
 
 /* The keys of a table that a file may have any number of, each in a struct of its own. */
 struct schema_table {
-    /* what stands in the brackets: "[[space.range]]" */
+    /* for people: "[[memory.range]] and [[space.range]]" */
     const char *title;
     const char *doc;
     const struct schema_key *keys;
@@ -76,6 +76,8 @@ struct schema_table {
 extern const struct schema_table config_range_table;
 extern const struct schema_table config_space_table;
 extern const struct schema_table config_vcpu_table;
+/* By kind. */
+extern const struct schema_table config_device_tables[];
 /* All of them; ends in NULL. */
 extern const struct schema_table *const config_tables[];
 

@@ -187,6 +187,51 @@ int config_tables_read_vcpus(const struct tables_reader *reader, const struct to
     return 0;
 }
 
+/* "disk0" for the first of its kind. */
+static int name_after_kind(const struct tables_reader *reader, struct config_device *device, size_t number)
+{
+    char *name = NULL;
+
+    if (asprintf(&name, "%s%zu", config_device_tables[device->kind].keys[0].section, number) < 0)
+        return config_out_of_memory(reader->error);
+    free(device->name);
+    device->name = name;
+    return 0;
+}
+
+static int compare_positions(const void *left, const void *right)
+{
+    const struct config_position *a = &((const struct config_device *)left)->position;
+    const struct config_position *b = &((const struct config_device *)right)->position;
+
+    if (a->line != b->line)
+        return a->line < b->line ? -1 : 1;
+    return (a->column > b->column) - (a->column < b->column);
+}
+
+int config_tables_read_devices(const struct tables_reader *reader, const struct toml_node *node,
+                               enum config_device_kind kind, struct config_lists *lists)
+{
+    if (check_list(reader, node, config_device_tables[kind].title) < 0)
+        return -1;
+    if (node->count == 0)
+        return 0;
+    struct config_device *items = grow(reader, lists->devices, lists->device_count, node->count, sizeof(*items));
+    if (items == NULL)
+        return -1;
+    lists->devices = items;
+    for (size_t i = 0; i < node->count; i++) {
+        struct config_device *device = &items[lists->device_count++];
+        device->kind = kind;
+        if (read_table(reader, &config_device_tables[kind], &node->children[i], device, NULL) < 0)
+            return -1;
+        if (device->name[0] == '\0' && name_after_kind(reader, device, i) < 0)
+            return -1;
+    }
+    qsort(lists->devices, lists->device_count, sizeof(*lists->devices), compare_positions);
+    return 0;
+}
+
 static void free_element(const struct schema_table *table, void *element)
 {
     for (size_t i = 0; i < table->count; i++) {
@@ -211,6 +256,9 @@ void config_lists_free(struct config_lists *lists)
     }
     for (size_t i = 0; i < lists->vcpu_count; i++)
         free_element(&config_vcpu_table, &lists->vcpus[i]);
+    for (size_t i = 0; i < lists->device_count; i++)
+        free_element(&config_device_tables[lists->devices[i].kind], &lists->devices[i]);
+    free(lists->devices);
     free(lists->spaces);
     free(lists->vcpus);
     *lists = (struct config_lists){0};

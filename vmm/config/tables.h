@@ -1,5 +1,6 @@
 /*
- * The tables that a file may have any number of: [[memory.range]], [[space]] with its [[space.range]], [[vcpu]].
+ * The tables that a file may have any number of: [[memory.range]], [[space]] with its [[space.range]], [[vcpu]], and
+ * devices of all kinds.
  */
 #ifndef VMM_CONFIG_TABLES_H
 #define VMM_CONFIG_TABLES_H
@@ -25,6 +26,9 @@ int config_tables_read_spaces(const struct tables_reader *reader, const struct t
                               struct config_lists *lists);
 int config_tables_read_vcpus(const struct tables_reader *reader, const struct toml_node *node,
                              struct config_lists *lists);
+
+int config_tables_read_devices(const struct tables_reader *reader, const struct toml_node *node,
+                               enum config_device_kind kind, struct config_lists *lists);
 
 /* A zeroed struct is fine, and becomes one. */
 void config_lists_free(struct config_lists *lists);

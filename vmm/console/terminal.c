@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -198,6 +199,17 @@ bool terminal_resume(void)
     set_raw_flags(false);
     errno = error;
     return false;
+}
+
+bool terminal_get_size(uint16_t *ret_columns, uint16_t *ret_rows)
+{
+    struct winsize size;
+
+    if (!atomic_load(&terminal.is_open) || ioctl(terminal.fd, TIOCGWINSZ, &size) < 0)
+        return false;
+    *ret_columns = size.ws_col;
+    *ret_rows = size.ws_row;
+    return true;
 }
 
 static int open_again(int fd)

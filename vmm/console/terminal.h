@@ -53,6 +53,9 @@ void terminal_set_continue_hook(void (*hook)(void *context), void *context);
  */
 bool terminal_resume(void);
 
+/* Its size in characters; 0 where the terminal does not know. false: there is no terminal. Threads: one. */
+bool terminal_get_size(uint16_t *ret_columns, uint16_t *ret_rows);
+
 /* Shows a text on the terminal, past the guest. Never waits: a terminal that is held up loses it. */
 void terminal_print(const char *text);
 

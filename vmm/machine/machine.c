@@ -9,9 +9,11 @@
 #include "vmm/machine/machine_memory.h"
 #include "vmm/machine/map_report.h"
 #include "vmm/machine/vcpus.h"
+#include "vmm/machine/virtio_devices.h"
 #include "vmm/machine/x86/cpu_features.h"
 #include "vmm/machine/x86/cpuid.h"
 #include "vmm/machine/x86/irqchip.h"
+#include "vmm/maps/device_plan.h"
 #include "vmm/sandbox/sandbox.h"
 
 #include <Hypervisor/hvx.h>
@@ -52,6 +54,7 @@ struct machine {
     struct event_loop *loop;
     struct serial_host *serial_host;
     struct legacy_devices devices;
+    struct virtio_devices *virtio;
     struct boot_sources sources;
     uint32_t *apic_ids;
     struct platform platform;
@@ -105,6 +108,14 @@ static void on_system_request(void *context, enum system_request request, uint32
 
     machine_notify(machine, &(struct machine_outcome){
                                 .event = events[request], .argument = argument, .vcpu = vcpus_current(machine->vcpus)});
+}
+
+static void on_worker_failed(void *context, const struct error *error)
+{
+    struct machine_outcome outcome = {.event = MACHINE_HOST_FAILURE, .vcpu = -1};
+
+    memcpy(outcome.text, error->text, sizeof(outcome.text));
+    machine_notify(context, &outcome);
 }
 
 static void end_by_user(struct machine *machine, uint32_t signal)
@@ -178,6 +189,7 @@ static int restart(struct machine *machine, struct error *error)
     struct boot_entry entry;
 
     legacy_devices_reset(&machine->devices);
+    virtio_devices_reset(machine->virtio);
     if (irqchip_reset(&machine->irqchip, error) < 0 || machine_memory_clear(&machine->memory, error) < 0 ||
         load(machine, &entry, error) < 0)
         return -1;
@@ -358,6 +370,8 @@ static int step_platform(struct machine *machine, struct error *error)
         .apic_ids = machine->apic_ids,
         .physical_address_bits = cpuid_physical_address_bits(table),
         .has_1gib_pages = cpuid_has_1gib_pages(table),
+        .has_pci = device_plan_count(machine->config, CONFIG_TRANSPORT_PCI) > 0,
+        .virtio_mmio_count = (unsigned)device_plan_count(machine->config, CONFIG_TRANSPORT_MMIO),
     };
     free(table);
     ram_layout_compute(machine->config->memory.size, &machine->platform.ram);
@@ -405,6 +419,26 @@ static int step_devices(struct machine *machine, struct error *error)
     return serial_host_attach(machine->serial_host, machine->devices.serial, error);
 }
 
+static int step_virtio(struct machine *machine, struct error *error)
+{
+    const struct virtio_devices_environment environment = {
+        .config = machine->config,
+        .memory = &machine->memory,
+        .ports = machine->ports,
+        .mmio = machine->mmio,
+        .loop = machine->loop,
+        .set_level = irqchip_set_level,
+        .irq_context = &machine->irqchip,
+        .vm_fd = machine->vm_fd,
+        .log = machine->log,
+        .failed = on_worker_failed,
+        .failed_context = machine,
+    };
+
+    machine->virtio = virtio_devices_create(&environment, error);
+    return machine->virtio != NULL ? 0 : -1;
+}
+
 static int step_files(struct machine *machine, struct error *error)
 {
     return boot_sources_open(&machine->sources, machine->config, error);
@@ -434,7 +468,14 @@ static int step_signals(struct machine *machine, struct error *error)
 static int step_sandbox(struct machine *machine, struct error *error)
 {
     sandbox_set_fatal_hook(terminal_restore_from_signal);
-    return sandbox_prepare(machine->config->sandbox.seccomp, machine->log, error);
+    return sandbox_prepare(machine->config->sandbox.seccomp,
+                           1u << SANDBOX_VCPU | 1u << SANDBOX_LOOP | virtio_devices_sandboxes(machine->config),
+                           machine->log, error);
+}
+
+static int step_workers(struct machine *machine, struct error *error)
+{
+    return virtio_devices_start(machine->virtio, error);
 }
 
 static struct kvm_cpuid2 *on_cpuid(void *context, unsigned index, struct error *error)
@@ -488,8 +529,8 @@ static int step_load(struct machine *machine, struct error *error)
 
 /* Cheap things that the user may have got wrong come first, and the sandbox before all that the guest can reach. */
 static int (*const steps[])(struct machine *machine, struct error *error) = {
-    step_plan, step_files,       step_vm,      step_cpuid,   step_memory,  step_irqchip, step_platform,
-    step_loop, step_serial_host, step_devices, step_signals, step_sandbox, step_vcpus,   step_load,
+    step_plan,        step_files,   step_vm,     step_cpuid,   step_memory,  step_irqchip, step_platform, step_loop,
+    step_serial_host, step_devices, step_virtio, step_signals, step_sandbox, step_workers, step_vcpus,    step_load,
 };
 
 int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error)
@@ -525,6 +566,7 @@ void machine_destroy(struct machine *machine)
     if (machine == NULL)
         return;
     vcpus_destroy(machine->vcpus);
+    virtio_devices_destroy(machine->virtio);
     serial_host_destroy(machine->serial_host);
     legacy_devices_destroy(&machine->devices);
     event_loop_destroy(machine->loop);

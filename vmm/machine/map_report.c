@@ -97,8 +97,11 @@ static bool take_snapshot(const struct machine_memory *memory, struct snapshot *
     const size_t count = memory->space_count;
 
     *snapshot = (struct snapshot){.plan = {.config = memory->plan->config,
+                                           .devices = memory->plan->devices,
+                                           .reserved_count = memory->plan->reserved_count,
                                            .memories = memory->plan->memories,
                                            .memory_count = memory->plan->memory_count}};
+    memcpy(snapshot->plan.reserved, memory->plan->reserved, sizeof(snapshot->plan.reserved));
     snapshot->plan.spaces = calloc(count, sizeof(*snapshot->plan.spaces));
     snapshot->names = calloc(count, sizeof(*snapshot->names));
     snapshot->infos = calloc(count, sizeof(*snapshot->infos));

@@ -3,6 +3,7 @@
  */
 #include "vmm/maps/maps.h"
 
+#include "memory/x86/layout.h"
 #include "vmm/config/schema.h"
 
 #include <jansson.h>
@@ -41,15 +42,37 @@ static json_t *json_of_range(const struct memory_plan *plan, const struct plan_r
                      range->is_alias ? json_of_home(plan, range) : NULL);
 }
 
-static json_t *json_of_reserved(void)
+static json_t *json_of_reserved(const struct memory_plan *plan)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; list != NULL && i < memory_plan_reserved_count(); i++) {
-        const struct plan_reserved *reserved = memory_plan_reserved(i);
+    for (size_t i = 0; list != NULL && i < plan->reserved_count; i++) {
+        const struct plan_reserved *reserved = &plan->reserved[i];
         json_t *item = json_pack("{s:s, s:I, s:I}", "name", reserved->what, "gpa", (json_int_t)reserved->gpa, "size",
                                  (json_int_t)reserved->size);
         if (json_array_append_new(list, item) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *json_of_device(const struct plan_device *device)
+{
+    const bool is_pci = device->config->transport == CONFIG_TRANSPORT_PCI;
+    const uint64_t gpa = LAYOUT_VIRTIO_MMIO_GPA + (uint64_t)device->place * LAYOUT_VIRTIO_MMIO_SIZE;
+
+    return json_pack("{s:s, s:s, s:I}", "name", device->config->name, "kind", device_plan_kind(device->config->kind),
+                     is_pci ? "slot" : "gpa", is_pci ? (json_int_t)device->place : (json_int_t)gpa);
+}
+
+static json_t *json_of_devices(const struct memory_plan *plan, size_t space)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; list != NULL && i < plan->config->lists.device_count; i++) {
+        if (maps_device_is_in(plan, i, space) && json_array_append_new(list, json_of_device(&plan->devices[i])) < 0) {
             json_decref(list);
             return NULL;
         }
@@ -68,8 +91,9 @@ static json_t *json_of_space(const struct memory_plan *plan, size_t index)
             return NULL;
         }
     }
-    json_t *object = json_pack("{s:s, s:b, s:o}", "name", space->name, "strict", space->is_strict, "ranges", ranges);
-    if (object != NULL && index == 0 && json_object_set_new(object, "reserved", json_of_reserved()) < 0) {
+    json_t *object = json_pack("{s:s, s:b, s:o, s:o}", "name", space->name, "strict", space->is_strict, "ranges",
+                               ranges, "devices", json_of_devices(plan, index));
+    if (object != NULL && index == 0 && json_object_set_new(object, "reserved", json_of_reserved(plan)) < 0) {
         json_decref(object);
         return NULL;
     }

@@ -64,6 +64,13 @@ void maps_describe_exit(const hvx_exit_memory_t *access, const char *space, char
 /* The word of the configuration for a policy; NULL for that of the machine's own memory. */
 const char *maps_policy_name(hvx_policy_t policy);
 
+/* Whether a device of the plan reaches a space. */
+bool maps_device_is_in(const struct memory_plan *plan, size_t device, size_t space);
+
+#define MAPS_DEVICE_SIZE 64u
+/* "rng, PCI slot 1" */
+const char *maps_format_device(const struct plan_device *device, char out[MAPS_DEVICE_SIZE]);
+
 /* Where the memory of a range is at home: the range of memory of its own, and its space. */
 struct maps_home {
     size_t space;

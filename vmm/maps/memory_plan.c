@@ -11,21 +11,26 @@
 
 static const hv_memory_flags_t ALL = HV_MEMORY_READ | HV_MEMORY_WRITE | HV_MEMORY_EXEC;
 
-static const struct plan_reserved reserved[] = {
-    {LAYOUT_IOAPIC_GPA, PAGE_SIZE, "the I/O APIC"},
-    {LAYOUT_LAPIC_GPA, PAGE_SIZE, "the local APICs"},
-    {LAYOUT_KVM_IDENTITY_MAP_GPA, PAGE_SIZE, "KVM's identity map"},
-    {LAYOUT_KVM_TSS_GPA, 3 * PAGE_SIZE, "KVM's task state segment"},
-};
-
-size_t memory_plan_reserved_count(void)
+static void reserve(struct memory_plan *plan, uint64_t gpa, uint64_t size, const char *what)
 {
-    return sizeof(reserved) / sizeof(reserved[0]);
+    plan->reserved[plan->reserved_count++] = (struct plan_reserved){gpa, size, what};
 }
 
-const struct plan_reserved *memory_plan_reserved(size_t index)
+/* In ascending order: see memory/x86/layout.h. */
+static void reserve_all(struct memory_plan *plan)
 {
-    return &reserved[index];
+    const size_t mmio_count = device_plan_count(plan->config, CONFIG_TRANSPORT_MMIO);
+
+    if (device_plan_count(plan->config, CONFIG_TRANSPORT_PCI) > 0) {
+        reserve(plan, LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_SIZE, "registers of PCI devices");
+        reserve(plan, LAYOUT_PCI_MMCONFIG_GPA, LAYOUT_PCI_MMCONFIG_SIZE, "the configuration of PCI devices");
+    }
+    if (mmio_count > 0)
+        reserve(plan, LAYOUT_VIRTIO_MMIO_GPA, mmio_count * LAYOUT_VIRTIO_MMIO_SIZE, "registers of virtio devices");
+    reserve(plan, LAYOUT_IOAPIC_GPA, PAGE_SIZE, "the I/O APIC");
+    reserve(plan, LAYOUT_LAPIC_GPA, PAGE_SIZE, "the local APICs");
+    reserve(plan, LAYOUT_KVM_IDENTITY_MAP_GPA, PAGE_SIZE, "KVM's identity map");
+    reserve(plan, LAYOUT_KVM_TSS_GPA, 3 * PAGE_SIZE, "KVM's task state segment");
 }
 
 size_t memory_plan_space(const struct memory_plan *plan, const char *name)
@@ -302,13 +307,13 @@ static int check_reserved(const struct memory_plan *plan, struct error *error)
 
     for (size_t i = 0; i < space->count; i++) {
         const struct plan_range *range = &space->ranges[i];
-        for (size_t j = 0; j < memory_plan_reserved_count() && range->range != NULL; j++) {
-            const uint64_t end = reserved[j].gpa + reserved[j].size;
-            if (range->gpa < end && reserved[j].gpa < range->gpa + range->size)
-                return config_error_at(plan->config, &range->range->positions[CONFIG_RANGE_AT], "range.at", error,
-                                       "%s overlaps %s (0x%" PRIx64 " - 0x%" PRIx64
-                                       "), which every machine has there; move it",
-                                       describe(range, text, sizeof(text)), reserved[j].what, reserved[j].gpa, end - 1);
+        for (size_t j = 0; j < plan->reserved_count && range->range != NULL; j++) {
+            const uint64_t end = plan->reserved[j].gpa + plan->reserved[j].size;
+            if (range->gpa < end && plan->reserved[j].gpa < range->gpa + range->size)
+                return config_error_at(
+                    plan->config, &range->range->positions[CONFIG_RANGE_AT], "range.at", error,
+                    "%s overlaps %s (0x%" PRIx64 " - 0x%" PRIx64 "), which this machine has there; move it",
+                    describe(range, text, sizeof(text)), plan->reserved[j].what, plan->reserved[j].gpa, end - 1);
         }
     }
     return 0;
@@ -335,8 +340,13 @@ int memory_plan_create(const struct config *config, struct memory_plan *plan, st
 
     *plan = (struct memory_plan){.config = config};
     plan->spaces = calloc(count, sizeof(*plan->spaces));
-    if (plan->spaces == NULL)
+    plan->devices = calloc(config->lists.device_count + 1, sizeof(*plan->devices));
+    if (plan->spaces == NULL || plan->devices == NULL) {
+        memory_plan_free(plan);
         return out_of_memory(error);
+    }
+    device_plan_fill(config, plan->devices);
+    reserve_all(plan);
     plan->space_count = count;
     plan->spaces[0].name = CONFIG_DEFAULT_SPACE;
     for (size_t i = 1; i < count; i++) {
@@ -354,6 +364,7 @@ void memory_plan_free(struct memory_plan *plan)
     for (size_t i = 0; i < plan->space_count; i++)
         free(plan->spaces[i].ranges);
     free(plan->spaces);
+    free(plan->devices);
     free(plan->memories);
     *plan = (struct memory_plan){0};
 }

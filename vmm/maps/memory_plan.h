@@ -7,6 +7,7 @@
 
 #include "memory/support/error.h"
 #include "vmm/config/config.h"
+#include "vmm/maps/device_plan.h"
 
 #include <Hypervisor/hvx.h>
 
@@ -55,11 +56,18 @@ struct plan_reserved {
     const char *what;
 };
 
+#define PLAN_RESERVED_MAX 8u
+
 /* Strings are the configuration's, or constants: the configuration outlives the plan. */
 struct memory_plan {
     const struct config *config;
     struct plan_memory *memories;
     size_t memory_count;
+    /* What is not memory in the default space, in ascending order. */
+    struct plan_reserved reserved[PLAN_RESERVED_MAX];
+    size_t reserved_count;
+    /* One for each device of the configuration. */
+    struct plan_device *devices;
     /* The first is the default one; the others are in the order of the file. */
     struct plan_space *spaces;
     size_t space_count;
@@ -82,9 +90,5 @@ int memory_plan_check_host(const struct memory_plan *plan, const hvx_host_limits
 
 /* The index of the space with this name, which there is. */
 size_t memory_plan_space(const struct memory_plan *plan, const char *name);
-
-/* The number of what is reserved, and one of them. */
-size_t memory_plan_reserved_count(void);
-const struct plan_reserved *memory_plan_reserved(size_t index);
 
 #endif

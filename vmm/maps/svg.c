@@ -18,6 +18,7 @@ enum {
     PER_DOUBLING = 2,
     GAP = 22,
     RESERVED_BOX = 20,
+    DEVICE_BOX = 20,
     LEGEND = 40,
 };
 
@@ -68,6 +69,7 @@ static int box_height(uint64_t size)
 /* One after the other: the next range or, in the default space, what is reserved. */
 struct walk {
     const struct plan_space *space;
+    const struct plan_reserved *all_reserved;
     size_t range;
     size_t reserved;
     size_t reserved_count;
@@ -84,14 +86,15 @@ struct step {
 static struct walk walk_of(const struct memory_plan *plan, size_t space)
 {
     return (struct walk){.space = &plan->spaces[space],
-                         .reserved_count = space == 0 ? memory_plan_reserved_count() : 0};
+                         .all_reserved = plan->reserved,
+                         .reserved_count = space == 0 ? plan->reserved_count : 0};
 }
 
 static bool walk_on(struct walk *walk, struct step *step)
 {
     const struct plan_range *range = walk->range < walk->space->count ? &walk->space->ranges[walk->range] : NULL;
     const struct plan_reserved *reserved =
-        walk->reserved < walk->reserved_count ? memory_plan_reserved(walk->reserved) : NULL;
+        walk->reserved < walk->reserved_count ? &walk->all_reserved[walk->reserved] : NULL;
 
     if (range == NULL && reserved == NULL)
         return false;
@@ -172,6 +175,29 @@ static void draw_reserved(const struct picture *picture, int x, int y, const str
             x + 8, y + 14, reserved->gpa, x + COLUMN - 8, y + 14, reserved->what);
 }
 
+/* The devices that reach the space, below its memory. Returns where the column goes on. */
+static int draw_devices(const struct picture *picture, size_t space, int y, bool draw)
+{
+    const struct memory_plan *plan = picture->plan;
+    const int x = column_x(space);
+    char text[MAPS_DEVICE_SIZE];
+
+    for (size_t i = 0; i < plan->config->lists.device_count; i++) {
+        if (!maps_device_is_in(plan, i, space))
+            continue;
+        y += 4;
+        if (draw)
+            fprintf(picture->out,
+                    "<rect x='%d' y='%d' width='%d' height='%d' rx='9' fill='#f8f0fc' stroke='#9c36b5'/>"
+                    "<text x='%d' y='%d' class='name'>%s</text><text x='%d' y='%d' class='faint' "
+                    "text-anchor='end'>%s</text>\n",
+                    x, y, COLUMN, DEVICE_BOX, x + 8, y + 14, plan->devices[i].config->name, x + COLUMN - 8, y + 14,
+                    maps_format_device(&plan->devices[i], text));
+        y += DEVICE_BOX;
+    }
+    return y;
+}
+
 /* Draws a column, or with draw false only works out where its boxes are. */
 static void draw_space(struct picture *picture, size_t space, bool draw)
 {
@@ -197,6 +223,7 @@ static void draw_space(struct picture *picture, size_t space, bool draw)
             picture->boxes[picture->count++] = box;
         y += box.height + 2;
     }
+    y = draw_devices(picture, space, y, draw);
     if (y > picture->height)
         picture->height = y;
 }

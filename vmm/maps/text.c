@@ -50,17 +50,26 @@ static void say_reserved(const struct writer *writer, const struct plan_reserved
 static void say_ranges(const struct writer *writer, const struct memory_plan *plan, size_t space)
 {
     const struct plan_space *planned = &plan->spaces[space];
-    const size_t reserved_count = space == 0 ? memory_plan_reserved_count() : 0;
+    const size_t reserved_count = space == 0 ? plan->reserved_count : 0;
     char text[LINE_SIZE];
     size_t reserved = 0;
 
     for (size_t i = 0; i < planned->count; i++) {
-        while (reserved < reserved_count && memory_plan_reserved(reserved)->gpa < planned->ranges[i].gpa)
-            say_reserved(writer, memory_plan_reserved(reserved++));
+        while (reserved < reserved_count && plan->reserved[reserved].gpa < planned->ranges[i].gpa)
+            say_reserved(writer, &plan->reserved[reserved++]);
         say(writer, "  %s", format_range(plan, &planned->ranges[i], text));
     }
     while (reserved < reserved_count)
-        say_reserved(writer, memory_plan_reserved(reserved++));
+        say_reserved(writer, &plan->reserved[reserved++]);
+}
+
+static void say_devices(const struct writer *writer, const struct memory_plan *plan, size_t space)
+{
+    char text[MAPS_DEVICE_SIZE];
+
+    for (size_t i = 0; i < plan->config->lists.device_count; i++)
+        if (maps_device_is_in(plan, i, space))
+            say(writer, "  device %s: %s", plan->devices[i].config->name, maps_format_device(&plan->devices[i], text));
 }
 
 static void say_fault(const struct writer *writer, const struct memory_plan *plan, const hvx_fault_t *fault)
@@ -85,6 +94,7 @@ void maps_write_text(const struct memory_plan *plan, const struct maps_state *st
                 state->spaces[i].is_strict ? ", strict" : "", space->count, state->spaces[i].slot_count,
                 state->spaces[i].vcpu_count, state->spaces[i].fault_count);
         say_ranges(&writer, plan, i);
+        say_devices(&writer, plan, i);
     }
     if (state == NULL)
         return;

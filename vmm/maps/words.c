@@ -3,6 +3,7 @@
  */
 #include "vmm/maps/maps.h"
 
+#include "memory/x86/layout.h"
 #include "vmm/config/schema.h"
 #include "vmm/config/text.h"
 
@@ -45,6 +46,23 @@ const char *maps_policy_name(hvx_policy_t policy)
         break;
     }
     return NULL;
+}
+
+bool maps_device_is_in(const struct memory_plan *plan, size_t device, size_t space)
+{
+    return strcmp(plan->devices[device].config->space, plan->spaces[space].name) == 0;
+}
+
+const char *maps_format_device(const struct plan_device *device, char out[MAPS_DEVICE_SIZE])
+{
+    const char *kind = device_plan_kind(device->config->kind);
+
+    if (device->config->transport == CONFIG_TRANSPORT_PCI)
+        (void)snprintf(out, MAPS_DEVICE_SIZE, "%s, PCI slot %u", kind, device->place);
+    else
+        (void)snprintf(out, MAPS_DEVICE_SIZE, "%s, registers at 0x%" PRIx64, kind,
+                       LAYOUT_VIRTIO_MMIO_GPA + (uint64_t)device->place * LAYOUT_VIRTIO_MMIO_SIZE);
+    return out;
 }
 
 struct maps_home maps_find_home(const struct memory_plan *plan, const struct plan_range *range)

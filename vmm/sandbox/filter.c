@@ -25,7 +25,11 @@
 
 #define VCPU (1u << SANDBOX_VCPU)
 #define LOOP (1u << SANDBOX_LOOP)
-#define ANY (VCPU | LOOP)
+#define DISK (1u << SANDBOX_DISK)
+#define NET (1u << SANDBOX_NET)
+#define WORKERS (DISK | NET)
+#define LOOPS (LOOP | WORKERS)
+#define ANY (VCPU | LOOPS)
 
 /* A system call, or the calls of it with (argument & mask) == value. Several rules for one call add up. */
 struct rule {
@@ -99,13 +103,15 @@ static const struct rule rules[] = {
     CALL(getpgrp, ANY, "the same"),
     CALL(epoll_ctl, ANY, "back ends that want to write, clients that come and go"),
     IOCTL(KVM_IRQ_LINE, ANY, "interrupts of devices"),
+    IOCTL(KVM_SET_GSI_ROUTING, ANY, "what their messages are"),
+    IOCTL(KVM_IOEVENTFD, ANY, "where the guest notifies them"),
 
-    /* the event loop */
-    CALL(epoll_wait, LOOP, "its heart"),
-    CALL(epoll_pwait, LOOP, "the same"),
-    CALL(read, LOOP, "input, signals, timers, event descriptors"),
-    CALL(readv, LOOP, "input"),
-    CALL(recvfrom, LOOP, "a serial port on a socket"),
+    /* event loops */
+    CALL(epoll_wait, LOOPS, "its heart"),
+    CALL(epoll_pwait, LOOPS, "the same"),
+    CALL(read, LOOPS, "input, signals, timers, event descriptors"),
+    CALL(readv, LOOP | NET, "input"),
+    CALL(recvfrom, LOOP | NET, "a serial port on a socket, connections of guests"),
     CALL(accept4, LOOP, "the same: its next client"),
     CALL_WHEN(fcntl, LOOP, 1, UINT32_MAX, F_DUPFD_CLOEXEC, "the same: reading and writing apart"),
     CALL(shutdown, LOOP, "the same: a client's end"),
@@ -115,6 +121,7 @@ static const struct rule rules[] = {
     CALL(clock_nanosleep, LOOP, "the same"),
     IOCTL(TCGETS, LOOP, "isatty"),
     IOCTL(TCGETS2, LOOP, "isatty, glibc from 2.42 on"),
+    IOCTL(TIOCGWINSZ, LOOP, "the terminal's size, for a console"),
 
     /* a reset of the machine */
     CALL(pread64, LOOP, "kernel and initrd, once more"),

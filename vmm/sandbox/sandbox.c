@@ -6,17 +6,17 @@
 
 #include <stdbool.h>
 
-enum { THREAD_KINDS = SANDBOX_LOOP + 1 };
-
 /* Constant once there are threads. */
 static struct {
     enum config_seccomp mode;
-    struct filter filters[THREAD_KINDS];
+    struct filter filters[SANDBOX_THREAD_COUNT];
 } sandbox = {.mode = CONFIG_SECCOMP_OFF};
 
-static int build_filters(bool log_only, struct error *error)
+static int build_filters(bool log_only, unsigned kinds, struct error *error)
 {
-    for (unsigned kind = 0; kind < THREAD_KINDS; kind++) {
+    for (unsigned kind = 0; kind < SANDBOX_THREAD_COUNT; kind++) {
+        if ((kinds & 1u << kind) == 0)
+            continue;
         if (filter_build((enum sandbox_thread)kind, log_only, &sandbox.filters[kind], error) < 0) {
             sandbox_release();
             return -1;
@@ -25,13 +25,13 @@ static int build_filters(bool log_only, struct error *error)
     return 0;
 }
 
-int sandbox_prepare(enum config_seccomp mode, const struct log *log, struct error *error)
+int sandbox_prepare(enum config_seccomp mode, unsigned kinds, const struct log *log, struct error *error)
 {
     if (capabilities_drop(error) < 0)
         return -1;
     if (mode == CONFIG_SECCOMP_OFF)
         return 0;
-    if (violation_handler_install(log, error) < 0 || build_filters(mode == CONFIG_SECCOMP_LOG, error) < 0)
+    if (violation_handler_install(log, error) < 0 || build_filters(mode == CONFIG_SECCOMP_LOG, kinds, error) < 0)
         return -1;
     sandbox.mode = mode;
     return 0;
@@ -48,7 +48,7 @@ int sandbox_enter(enum sandbox_thread kind, const char *thread_name, struct erro
 
 void sandbox_release(void)
 {
-    for (unsigned kind = 0; kind < THREAD_KINDS; kind++)
+    for (unsigned kind = 0; kind < SANDBOX_THREAD_COUNT; kind++)
         filter_free(&sandbox.filters[kind]);
     sandbox.mode = CONFIG_SECCOMP_OFF;
 }

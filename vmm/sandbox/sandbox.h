@@ -19,6 +19,10 @@ enum sandbox_thread {
     SANDBOX_VCPU,
     /* The event loop: devices' back ends, signals, the end of the machine. */
     SANDBOX_LOOP,
+    /* Serves a disk, or a network device: an event loop, and the host's side of the device. */
+    SANDBOX_DISK,
+    SANDBOX_NET,
+    SANDBOX_THREAD_COUNT,
 };
 
 /*
@@ -26,22 +30,22 @@ enum sandbox_thread {
  * capabilities, also those that a later exec could bring back, and sets no_new_privs. Unless mode is
  * CONFIG_SECCOMP_OFF it builds the filters for sandbox_enter(), and installs the handler for SIGSYS.
  * CONFIG_SECCOMP_LOG: what is not allowed goes on, and into the kernel's audit log.
+ * kinds: those that threads will enter, as 1 << kind; building a filter takes time.
  * log: where a violation is reported; kept, and has to stay valid.
  * 0, or -1 with *error (ERROR_HOST: the kernel lacks something; CONFIG: it helps to set sandbox.seccomp to "off").
  */
-int sandbox_prepare(enum config_seccomp mode, const struct log *log, struct error *error);
+int sandbox_prepare(enum config_seccomp mode, unsigned kinds, const struct log *log, struct error *error);
 
 /*
- * The calling thread may make only the system calls of its kind from here on; in mode CONFIG_SECCOMP_OFF it changes
- * nothing. It makes no thread after this. Takes no memory. thread_name ("vcpu0") is copied, and cut at 31 bytes.
- * 0, or -1 with *error (ERROR_HOST).
- * Any thread, once, after sandbox_prepare().
+ * The calling thread may make only the system calls of its kind, which was among the prepared ones, from here on; in
+ * mode CONFIG_SECCOMP_OFF it changes nothing. It makes no thread after this. Takes no memory. thread_name ("vcpu0") is
+ * copied, and cut at 31 bytes. 0, or -1 with *error (ERROR_HOST). Any thread, once, after sandbox_prepare().
  */
 int sandbox_enter(enum sandbox_thread kind, const char *thread_name, struct error *error);
 
 /*
  * hook is called before a violation ends the process with SANDBOX_EXIT_STATUS, on the thread that made the call, in its
- * signal handler: it is async-signal-safe, makes calls of both kinds of thread only, and gives the terminal back.
+ * signal handler: it is async-signal-safe, makes calls of all kinds of thread only, and gives the terminal back.
  * NULL: none. Any thread, any time.
  */
 void sandbox_set_fatal_hook(void (*hook)(void));

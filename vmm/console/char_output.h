@@ -1,15 +1,15 @@
 /*
- * The way out of a serial port: a bounded ring in front of a descriptor that is written to without ever waiting,
+ * The way out of a character device: a bounded ring in front of a descriptor that is written to without ever waiting,
  * whatever it is and whoever else has it.
  *
- * Bytes are gathered, and written at the end of a line, when there are many, or when the timer asks for it. A vCPU's
+ * Bytes are gathered, and written at the end of a line, when there are many, or when the timer asks for it. A device's
  * thread adds and, mostly, writes; the loop's thread does the rest, when the output wakes it: it alone closes and
  * replaces the descriptor, and waits until that can be written to.
  *
  * SIGPIPE and SIGXFSZ are ignored by the process.
  */
-#ifndef VMM_CONSOLE_SERIAL_OUTPUT_H
-#define VMM_CONSOLE_SERIAL_OUTPUT_H
+#ifndef VMM_CONSOLE_CHAR_OUTPUT_H
+#define VMM_CONSOLE_CHAR_OUTPUT_H
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -17,22 +17,22 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SERIAL_OUTPUT_RING_SIZE (64u << 10)
+#define CHAR_OUTPUT_RING_SIZE (64u << 10)
 /* So much is written at once, line or not. */
-#define SERIAL_OUTPUT_GATHER_SIZE 256u
+#define CHAR_OUTPUT_GATHER_SIZE 256u
 /* A part of a line waits so long at the most. */
-#define SERIAL_OUTPUT_GATHER_NANOSECONDS 5000000
+#define CHAR_OUTPUT_GATHER_NANOSECONDS 5000000
 
 /* How a descriptor is written to. */
-enum serial_output_kind {
+enum char_output_kind {
     /* Ours alone, with O_NONBLOCK; or a file, which does not make anybody wait. */
-    SERIAL_OUTPUT_NONBLOCKING,
-    SERIAL_OUTPUT_SOCKET,
+    CHAR_OUTPUT_NONBLOCKING,
+    CHAR_OUTPUT_SOCKET,
     /* Shared with other processes, so that O_NONBLOCK would be theirs too: it is asked before each write. */
-    SERIAL_OUTPUT_POLLED,
+    CHAR_OUTPUT_POLLED,
 };
 
-struct serial_output {
+struct char_output {
     /* constant; descriptors are not the output's own */
     int timer_fd;
     int wake_fd;
@@ -40,7 +40,7 @@ struct serial_output {
     pthread_mutex_t lock;
     /* Guarded by lock, as all below. fd -1: nobody is there, and what is written is dropped. */
     int fd;
-    enum serial_output_kind kind;
+    enum char_output_kind kind;
     /* With nobody to read it, what does not fit is dropped, and the guest goes on. */
     bool drops_when_full;
     /* The descriptor takes nothing now: the loop waits for it. */
@@ -52,26 +52,26 @@ struct serial_output {
     int failure;
     size_t start;
     size_t used;
-    uint8_t ring[SERIAL_OUTPUT_RING_SIZE];
+    uint8_t ring[CHAR_OUTPUT_RING_SIZE];
 };
 
 /*
  * timer_fd: a timerfd that is armed for what is gathered. wake_fd: an eventfd that is written to when the loop's thread
- * has to call serial_output_drain(). Neither is closed here. Nobody is there at first.
+ * has to call char_output_drain(). Neither is closed here. Nobody is there at first.
  */
-void serial_output_init(struct serial_output *output, int timer_fd, int wake_fd);
+void char_output_init(struct char_output *output, int timer_fd, int wake_fd);
 
 /* The descriptor stays open. */
-void serial_output_fini(struct serial_output *output);
+void char_output_fini(struct char_output *output);
 
 /* Any thread: adds bytes, and returns how many of them there was room for. If not for all, `refused` is set. */
-size_t serial_output_put(struct serial_output *output, const uint8_t *bytes, size_t len);
+size_t char_output_put(struct char_output *output, const uint8_t *bytes, size_t len);
 
-/* What the loop's thread has to do after serial_output_drain(). */
-struct serial_output_state {
+/* What the loop's thread has to do after char_output_drain(). */
+struct char_output_state {
     /* Wait until the descriptor can be written to (or do no longer). */
     bool blocked;
-    /* There is room again for a guest that was refused: call serial_backend_writable(). Told once. */
+    /* There is room again for a guest that was refused: call the front end's writable(). Told once. */
     bool has_room;
     /* Why a write failed, and what was gathered has been dropped. Told once. */
     int failure;
@@ -79,18 +79,18 @@ struct serial_output_state {
 };
 
 /* The loop's thread: writes what goes. expired: the timer has fired. */
-struct serial_output_state serial_output_drain(struct serial_output *output, bool expired);
+struct char_output_state char_output_drain(struct char_output *output, bool expired);
 
 /* The loop's thread: another descriptor, or -1 for nobody. What was gathered for the one before is dropped. */
-void serial_output_connect(struct serial_output *output, int fd, enum serial_output_kind kind);
+void char_output_connect(struct char_output *output, int fd, enum char_output_kind kind);
 
 /* The loop's thread: what happens when the ring is full. */
-void serial_output_set_drops_when_full(struct serial_output *output, bool drops);
+void char_output_set_drops_when_full(struct char_output *output, bool drops);
 
 /*
  * A descriptor of our own for one that was inherited, which stays as it is, and how to write to it.
  * -1 with errno: it is not open.
  */
-int serial_output_open_inherited(int fd, enum serial_output_kind *ret_kind);
+int char_output_open_inherited(int fd, enum char_output_kind *ret_kind);
 
 #endif

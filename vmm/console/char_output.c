@@ -1,4 +1,4 @@
-#include "vmm/console/serial_output.h"
+#include "vmm/console/char_output.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,22 +22,22 @@ static int open_again(int fd)
     return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-int serial_output_open_inherited(int fd, enum serial_output_kind *ret_kind)
+int char_output_open_inherited(int fd, enum char_output_kind *ret_kind)
 {
-    enum serial_output_kind kind = SERIAL_OUTPUT_NONBLOCKING;
+    enum char_output_kind kind = CHAR_OUTPUT_NONBLOCKING;
     struct stat status;
     int ours = -1;
 
     if (fstat(fd, &status) < 0)
         return -1;
     if (S_ISSOCK(status.st_mode)) {
-        kind = SERIAL_OUTPUT_SOCKET;
+        kind = CHAR_OUTPUT_SOCKET;
     } else if (!S_ISREG(status.st_mode)) {
         /* Only of these two it is known that opening them does nothing else. */
         if (S_ISFIFO(status.st_mode) || isatty(fd) == 1)
             ours = open_again(fd);
         if (ours < 0)
-            kind = SERIAL_OUTPUT_POLLED;
+            kind = CHAR_OUTPUT_POLLED;
     }
     /* A file keeps the offset that it shares with whoever gave it to us. */
     if (ours < 0)
@@ -60,14 +60,14 @@ static ssize_t write_polled(int fd, const void *data, size_t size)
 }
 
 /* As write(2), but never waits. */
-static ssize_t write_once(const struct serial_output *output, const void *data, size_t size)
+static ssize_t write_once(const struct char_output *output, const void *data, size_t size)
 {
     switch (output->kind) {
-    case SERIAL_OUTPUT_SOCKET:
+    case CHAR_OUTPUT_SOCKET:
         return send(output->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    case SERIAL_OUTPUT_POLLED:
+    case CHAR_OUTPUT_POLLED:
         return write_polled(output->fd, data, size);
-    case SERIAL_OUTPUT_NONBLOCKING:
+    case CHAR_OUTPUT_NONBLOCKING:
         break;
     }
     return write(output->fd, data, size);
@@ -75,7 +75,7 @@ static ssize_t write_once(const struct serial_output *output, const void *data, 
 
 /* ---- The ring ---- */
 
-void serial_output_init(struct serial_output *output, int timer_fd, int wake_fd)
+void char_output_init(struct char_output *output, int timer_fd, int wake_fd)
 {
     output->timer_fd = timer_fd;
     output->wake_fd = wake_fd;
@@ -83,40 +83,40 @@ void serial_output_init(struct serial_output *output, int timer_fd, int wake_fd)
     pthread_mutex_init(&output->lock, NULL);
 }
 
-void serial_output_fini(struct serial_output *output)
+void char_output_fini(struct char_output *output)
 {
     pthread_mutex_destroy(&output->lock);
 }
 
-static void ring_clear(struct serial_output *output)
+static void ring_clear(struct char_output *output)
 {
     output->start = 0; /* A port that is mostly quiet touches little memory. */
     output->used = 0;
 }
 
-static void ring_append(struct serial_output *output, const uint8_t *bytes, size_t len)
+static void ring_append(struct char_output *output, const uint8_t *bytes, size_t len)
 {
-    const size_t end = (output->start + output->used) % SERIAL_OUTPUT_RING_SIZE;
-    const size_t straight = SERIAL_OUTPUT_RING_SIZE - end < len ? SERIAL_OUTPUT_RING_SIZE - end : len;
+    const size_t end = (output->start + output->used) % CHAR_OUTPUT_RING_SIZE;
+    const size_t straight = CHAR_OUTPUT_RING_SIZE - end < len ? CHAR_OUTPUT_RING_SIZE - end : len;
 
     memcpy(output->ring + end, bytes, straight);
     memcpy(output->ring, bytes + straight, len - straight);
     output->used += len;
 }
 
-static void ring_consume(struct serial_output *output, size_t len)
+static void ring_consume(struct char_output *output, size_t len)
 {
-    output->start = (output->start + len) % SERIAL_OUTPUT_RING_SIZE;
+    output->start = (output->start + len) % CHAR_OUTPUT_RING_SIZE;
     output->used -= len;
     if (output->used == 0)
         ring_clear(output);
 }
 
 /* With the lock held; any thread. Afterwards the ring is empty, or the descriptor takes nothing more. */
-static void flush_locked(struct serial_output *output)
+static void flush_locked(struct char_output *output)
 {
     while (output->used > 0 && !output->blocked) {
-        const size_t straight = SERIAL_OUTPUT_RING_SIZE - output->start;
+        const size_t straight = CHAR_OUTPUT_RING_SIZE - output->start;
         const size_t size = straight < output->used ? straight : output->used;
         ssize_t written = write_once(output, output->ring + output->start, size);
         if (written > 0) {
@@ -130,16 +130,16 @@ static void flush_locked(struct serial_output *output)
     }
 }
 
-static void arm_timer_locked(struct serial_output *output)
+static void arm_timer_locked(struct char_output *output)
 {
-    const struct itimerspec soon = {.it_value.tv_nsec = SERIAL_OUTPUT_GATHER_NANOSECONDS};
+    const struct itimerspec soon = {.it_value.tv_nsec = CHAR_OUTPUT_GATHER_NANOSECONDS};
 
     if (output->timer_armed)
         return;
     output->timer_armed = timerfd_settime(output->timer_fd, 0, &soon, NULL) == 0;
 }
 
-static void wake_loop(const struct serial_output *output)
+static void wake_loop(const struct char_output *output)
 {
     const uint64_t one = 1;
     ssize_t written = write(output->wake_fd, &one, sizeof(one));
@@ -147,16 +147,16 @@ static void wake_loop(const struct serial_output *output)
     (void)written;
 }
 
-static size_t put_locked(struct serial_output *output, const uint8_t *bytes, size_t len)
+static size_t put_locked(struct char_output *output, const uint8_t *bytes, size_t len)
 {
-    const size_t room = SERIAL_OUTPUT_RING_SIZE - output->used;
+    const size_t room = CHAR_OUTPUT_RING_SIZE - output->used;
     const size_t taken = len < room ? len : room;
 
     if (output->fd < 0 || output->failure != 0)
         return len;
     ring_append(output, bytes, taken);
     /* If it is blocked, the loop goes on when it can. */
-    if (output->used >= SERIAL_OUTPUT_GATHER_SIZE || memchr(bytes, '\n', taken) != NULL)
+    if (output->used >= CHAR_OUTPUT_GATHER_SIZE || memchr(bytes, '\n', taken) != NULL)
         flush_locked(output);
     else if (!output->blocked)
         arm_timer_locked(output);
@@ -166,7 +166,7 @@ static size_t put_locked(struct serial_output *output, const uint8_t *bytes, siz
     return taken;
 }
 
-size_t serial_output_put(struct serial_output *output, const uint8_t *bytes, size_t len)
+size_t char_output_put(struct char_output *output, const uint8_t *bytes, size_t len)
 {
     pthread_mutex_lock(&output->lock);
     const bool was_blocked = output->blocked;
@@ -180,7 +180,7 @@ size_t serial_output_put(struct serial_output *output, const uint8_t *bytes, siz
     return taken;
 }
 
-struct serial_output_state serial_output_drain(struct serial_output *output, bool expired)
+struct char_output_state char_output_drain(struct char_output *output, bool expired)
 {
     pthread_mutex_lock(&output->lock);
     if (expired)
@@ -188,9 +188,9 @@ struct serial_output_state serial_output_drain(struct serial_output *output, boo
     output->blocked = false;
     if (output->fd >= 0 && output->failure == 0)
         flush_locked(output);
-    const struct serial_output_state state = {
+    const struct char_output_state state = {
         .blocked = output->blocked,
-        .has_room = output->refused && (output->used < SERIAL_OUTPUT_RING_SIZE || output->drops_when_full),
+        .has_room = output->refused && (output->used < CHAR_OUTPUT_RING_SIZE || output->drops_when_full),
         .failure = output->failure,
         .used = output->used,
     };
@@ -201,7 +201,7 @@ struct serial_output_state serial_output_drain(struct serial_output *output, boo
     return state;
 }
 
-void serial_output_connect(struct serial_output *output, int fd, enum serial_output_kind kind)
+void char_output_connect(struct char_output *output, int fd, enum char_output_kind kind)
 {
     pthread_mutex_lock(&output->lock);
     output->fd = fd;
@@ -212,7 +212,7 @@ void serial_output_connect(struct serial_output *output, int fd, enum serial_out
     pthread_mutex_unlock(&output->lock);
 }
 
-void serial_output_set_drops_when_full(struct serial_output *output, bool drops)
+void char_output_set_drops_when_full(struct char_output *output, bool drops)
 {
     pthread_mutex_lock(&output->lock);
     output->drops_when_full = drops;
