@@ -463,7 +463,7 @@ static void resize_in_sandbox(void)
 {
     start(CONFIG_SERIAL_STDIO, NULL);
     set_terminal_size(80, 25);
-    if (sandbox_prepare(CONFIG_SECCOMP_KILL, &log_of_test, &error) < 0 ||
+    if (sandbox_prepare(CONFIG_SECCOMP_KILL, 1u << SANDBOX_VCPU | 1u << SANDBOX_LOOP, &log_of_test, &error) < 0 ||
         sandbox_enter(SANDBOX_LOOP, "main", &error) < 0)
         _exit(90);
     virtio_port_host_terminal_resized(host);

@@ -2,8 +2,8 @@
 # Building Quire: packages and presets. Sourced, not run; lib/packages.sh comes first.
 
 build_packages=(cmake ninja-build gcc g++ pkg-config libc6-dev linux-libc-dev libtomlplusplus-dev libzstd-dev liblz4-dev
-                liblzma-dev zlib1g-dev libfdt-dev acpica-tools libseccomp-dev libslirp-dev libglib2.0-dev liburcu-dev liburing-dev
-                check libsubunit-dev libjansson-dev)
+                liblzma-dev zlib1g-dev libfdt-dev acpica-tools libseccomp-dev liburcu-dev liburing-dev libslirp-dev
+                libglib2.0-dev libjansson-dev check libsubunit-dev)
 
 # build PRESET [CMAKE-OPTION...]: configures and builds; what goes wrong is printed, the rest is kept in a log.
 build() {
