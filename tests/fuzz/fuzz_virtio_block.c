@@ -56,15 +56,22 @@ static uint32_t take(struct input *input, unsigned bytes)
     return value;
 }
 
-/* Steps fail as the input has asked for: a bit for each of the next. */
+/* What becomes of a step the input says: two bits for each of the next. */
 static int make(void *context, const struct block_image *from, const struct block_step *step)
 {
-    const bool fails = failures & 1;
+    struct block_step less = *step;
+    const unsigned how = failures & 3;
 
     (void)context;
     require(step->kind == BLOCK_STEP_SYNC || (step->size > 0 && step->offset + step->size <= SECTORS * 512));
-    failures >>= 1;
-    return fails ? -EIO : block_step_make(from, step);
+    failures >>= 2;
+    if (how == 1)
+        return -EIO;
+    if (how == 2)
+        return -EOPNOTSUPP;
+    if (how == 3 && step->piece_count > 1)
+        less.piece_count--;
+    return block_step_make(from, &less);
 }
 
 static void no_interrupt(void *context, uint32_t gsi, int level)
@@ -83,8 +90,7 @@ static void begin(void)
     const int fd = memfd_create("disk", 0);
     require(fd >= 0 && ftruncate(fd, SECTORS * 512) == 0);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    const struct block_image_options options = {
-        .path = path, .snapshot = BLOCK_SNAPSHOT_MEMORY, .snapshot_limit = SECTORS / 2 * 512};
+    const struct block_image_options options = {.path = path};
     image = block_image_open(&options, &error);
     loop = event_loop_create(&error);
     require(image != NULL && loop != NULL);
@@ -197,7 +203,7 @@ static void act(struct input *input)
         serve((action >> 3) % QUEUES);
         break;
     case 5:
-        failures = take(input, 2);
+        failures = take(input, 4);
         break;
     case 6:
         request(input);

@@ -783,6 +783,8 @@ START_TEST(read_only_disk_is_not_written)
     ck_assert_uint_eq(run(VIRTIO_BLK_T_IN, 0, DATA, 512), VIRTIO_BLK_S_OK);
     check_data(0, 512);
     check_file(0, 512, expected);
+    /* The host was not even asked. */
+    ck_assert_uint_eq(host.counts[BLOCK_STEP_WRITE] + host.counts[BLOCK_STEP_PUNCH] + host.counts[BLOCK_STEP_ZERO], 0);
 }
 END_TEST
 
