@@ -48,7 +48,7 @@ struct state_description {
         .name = #member, .offset = offsetof(type, member), .width = STATE_WIDTH(((type *)0)->element),                 \
         .count = sizeof(((type *)0)->member) / sizeof(((type *)0)->element), .max = (greatest),                        \
     }
-/* One number or bool; one with a maximum; an array of numbers or bools; one with a maximum. */
+/* One number or bool; one with a maximum; an array of numbers or bools; what is unused. */
 #define STATE_FIELD(type, member) STATE_ELEMENTS(type, member, member, STATE_MAX(((type *)0)->member))
 #define STATE_FIELD_UP_TO(type, member, greatest) STATE_ELEMENTS(type, member, member, greatest)
 #define STATE_ARRAY(type, member) STATE_ELEMENTS(type, member, member[0], STATE_MAX(((type *)0)->member[0]))
