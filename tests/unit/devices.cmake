@@ -1,5 +1,5 @@
 # Unit tests of devices/.
-foreach(name IN ITEMS acpi_pm bus cmos debug_exit i8042 pvpanic reset_register serial)
+foreach(name IN ITEMS acpi_pm bus cmos debug_exit i8042 pvpanic reset_register serial state)
     quire_unit_test(${name} ROOTS devices memory-shared LIBRARIES quire_devices)
 endforeach()
 
