@@ -17,3 +17,5 @@ endforeach()
 quire_unit_test(virtio_pci ROOTS devices memory-shared LIBRARIES quire_devices Threads::Threads
                 SOURCES fake_guest.c fake_pci.c)
 quire_unit_test(virtio_mmio ROOTS devices memory-shared LIBRARIES quire_devices Threads::Threads SOURCES fake_guest.c)
+quire_unit_test(device_state ROOTS devices memory-shared LIBRARIES quire_devices Threads::Threads
+                SOURCES fake_guest.c fake_pci.c state_rig.c)
