@@ -358,7 +358,7 @@ int virtq_pop(struct virtq *queue, struct virtq_chain **ret_chain)
 {
     struct gathering gathering;
     uint16_t places = 1;
-    uint16_t id;
+    uint16_t id = 0;
 
     if (!queue->state.is_enabled || queue->state.is_broken)
         return queue->state.is_broken ? -1 : 0;

@@ -524,19 +524,70 @@ END_TEST
 START_TEST(clock_that_is_off_too_far_is_the_hosts)
 {
     struct error error;
-    uint8_t far[8] = {0, 0, 0, 0, 0, 0, 0, 0x80};
+    static const uint8_t far[][8] = {{0, 0, 0, 0, 0, 0, 4, 0},
+                                     {0, 0, 0, 0, 0, 0, 0xfc, 0xff},
+                                     {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
+                                     {0, 0, 0, 0, 0, 0, 0, 0x80}};
     uint8_t fresh[RIG_IMAGE_SIZE], after[RIG_IMAGE_SIZE];
     size_t size;
 
     const size_t length = state_rig_read(&rig, RIG_CMOS, fresh);
     uint8_t *bytes = state_rig_save(&rig, RIG_CMOS, &size);
-    for (unsigned i = 0; i < 2; i++) {
-        memcpy(find(bytes, size, "cmos", "offset"), far, sizeof(far));
+    for (unsigned i = 0; i < 4; i++) {
+        memcpy(find(bytes, size, "cmos", "offset"), far[i], sizeof(far[i]));
         ck_assert_int_eq(state_rig_restore(&rig, RIG_CMOS, bytes, size, &error), 0);
         ck_assert_uint_eq(state_rig_read(&rig, RIG_CMOS, after), length);
         ck_assert_mem_eq(fresh + 1, after + 1, length - 1);
-        far[7] = 0x7f;
     }
+    free(bytes);
+}
+END_TEST
+
+/* Places in arrays, where no more than refusing them keeps a device inside. */
+START_TEST(places_beyond_their_arrays_are_refused)
+{
+    static const struct {
+        enum state_rig_kind kind;
+        const char *part;
+        const char *field;
+        uint8_t value;
+    } bad[] = {
+        {RIG_CMOS, "cmos", "index", 128},
+        {RIG_SERIAL, "serial", "receive.head", 16},
+        {RIG_SERIAL, "serial", "receive.count", 17},
+        {RIG_SERIAL, "serial", "transmit.head", 16},
+        {RIG_SERIAL, "serial", "transmit.count", 17},
+    };
+    struct error error;
+    size_t size;
+
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        uint8_t *bytes = state_rig_save(&rig, bad[i].kind, &size);
+        uint8_t *at = find(bytes, size, bad[i].part, bad[i].field);
+        *at = bad[i].value;
+        ck_assert_int_eq(state_rig_restore(&rig, bad[i].kind, bytes, size, &error), -1);
+        *at = (uint8_t)(bad[i].value - 1);
+        ck_assert_int_eq(state_rig_restore(&rig, bad[i].kind, bytes, size, &error), 0);
+        free(bytes);
+    }
+}
+END_TEST
+
+/* A message of before is not sent in its place. */
+START_TEST(vector_without_its_message_is_closed)
+{
+    struct error error;
+    size_t size;
+
+    start_virtio_pci();
+    enable_messages();
+    uint8_t *bytes = state_rig_save(&rig, RIG_VIRTIO_PCI, &size);
+    rig.pci.refuses_messages = true;
+    ck_assert_int_eq(state_rig_restore(&rig, RIG_VIRTIO_PCI, bytes, size, &error), 0);
+    add_requests(1);
+    serve(RIG_VIRTIO_PCI);
+    ck_assert_uint_eq(fake_pci_sent(&rig.pci, 1), 0);
+    ck_assert_uint_eq(get_pci(0x5000, 8), 2);
     free(bytes);
 }
 END_TEST
@@ -558,6 +609,8 @@ static Suite *suite(void)
     tcase_add_loop_test(tests, virtio_serves_what_was_available, 0, 2);
     tcase_add_test(tests, notifications_and_messages_are_attached_again);
     tcase_add_test(tests, open_vector_is_open_again);
+    tcase_add_test(tests, vector_without_its_message_is_closed);
+    tcase_add_test(tests, places_beyond_their_arrays_are_refused);
     tcase_add_test(tests, queue_that_could_not_be_breaks);
     tcase_add_test(tests, features_that_are_not_offered_need_a_reset);
     tcase_add_test(tests, stop_that_was_going_on_is_over);
