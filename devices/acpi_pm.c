@@ -32,15 +32,28 @@ enum {
     PM1_CONTROL_OFFSET = ACPI_PM1_CONTROL_OFFSET,
 };
 
-/* All that the guest can observe, but for the timer: plain data. */
+/* All that the guest can observe: plain data. */
 struct acpi_pm_state {
+    /* How long the timer had run when the state was saved, in nanoseconds. */
+    uint64_t timer_ns;
     uint16_t status;
     uint16_t enable;
     /* Without SCI_EN, which is always on, and SLP_EN, which reads as 0. */
     uint16_t control;
     /* What the SCI was last set to. */
     uint8_t sci_level;
+    uint8_t unused[1];
 };
+
+static const struct state_field fields[] = {
+    STATE_FIELD(struct acpi_pm_state, timer_ns),
+    STATE_FIELD(struct acpi_pm_state, status),
+    STATE_FIELD_UP_TO(struct acpi_pm_state, enable, PM1_ENABLE_MASK),
+    STATE_FIELD_UP_TO(struct acpi_pm_state, control, PM1_CONTROL_BM_RLD | PM1_CONTROL_SLP_TYP),
+    STATE_FIELD_UP_TO(struct acpi_pm_state, sci_level, 1),
+    STATE_UNUSED(struct acpi_pm_state),
+};
+STATE_DESCRIPTION(description, struct acpi_pm_state, "acpi_pm", 1, fields);
 
 struct acpi_pm {
     struct device device;
@@ -158,6 +171,23 @@ static void acpi_pm_reset(struct device *device)
     acpi_pm_update_sci(pm);
 }
 
+static void acpi_pm_add_state(struct device *device, struct state_parts *parts)
+{
+    struct acpi_pm *pm = (struct acpi_pm *)device;
+
+    pm->state.timer_ns = monotonic_ns() - pm->timer_start;
+    state_add(parts, &description, &pm->state);
+}
+
+static void acpi_pm_restored(struct device *device)
+{
+    struct acpi_pm *pm = (struct acpi_pm *)device;
+
+    pm->timer_start = monotonic_ns() - pm->state.timer_ns;
+    pm->state.sci_level = (pm->state.status & pm->state.enable) != 0;
+    irq_line_set(&pm->sci, pm->state.sci_level);
+}
+
 static const struct device_ops acpi_pm_ops = {
     .name = "acpi-pm",
     .min_access = 1,
@@ -165,6 +195,8 @@ static const struct device_ops acpi_pm_ops = {
     .read = acpi_pm_read,
     .write = acpi_pm_write,
     .reset = acpi_pm_reset,
+    .add_state = acpi_pm_add_state,
+    .restored = acpi_pm_restored,
 };
 
 struct acpi_pm *acpi_pm_create(const struct irq_line *sci, const struct system_requests *requests,

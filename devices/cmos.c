@@ -44,12 +44,24 @@ enum {
 
 /* All that the guest can observe: plain data. */
 struct cmos_state {
-    uint8_t index;
     /* What the guest has set the clock ahead of the host's, in seconds. Unused while CMOS_B_SET is on. */
     int64_t offset;
     /* Time registers in here are up to date while CMOS_B_SET is on, in whatever format the guest has written. */
     uint8_t ram[CMOS_RAM_SIZE];
+    uint8_t index;
+    uint8_t unused[7];
 };
+
+static const struct state_field fields[] = {
+    STATE_FIELD(struct cmos_state, offset),
+    STATE_ARRAY(struct cmos_state, ram),
+    STATE_FIELD_UP_TO(struct cmos_state, index, CMOS_INDEX_MASK),
+    STATE_UNUSED(struct cmos_state),
+};
+STATE_DESCRIPTION(description, struct cmos_state, "cmos", 1, fields);
+
+/* Further than the registers can say: years of up to 165 in the century and the year. In seconds. */
+#define CMOS_OFFSET_MAX (INT64_C(100000) * 366 * 86400)
 
 struct cmos {
     struct device device;
@@ -220,6 +232,20 @@ static void cmos_reset(struct device *device)
     state->ram[CMOS_STATUS_B] &= (uint8_t)~CMOS_B_CLEARED_BY_RESET;
 }
 
+static void cmos_add_state(struct device *device, struct state_parts *parts)
+{
+    state_add(parts, &description, &((struct cmos *)device)->state);
+}
+
+static void cmos_restored(struct device *device)
+{
+    struct cmos_state *state = &((struct cmos *)device)->state;
+
+    /* No guest can have set that, and the time would overflow. */
+    if (state->offset > CMOS_OFFSET_MAX || state->offset < -CMOS_OFFSET_MAX)
+        state->offset = 0;
+}
+
 static const struct device_ops cmos_ops = {
     .name = "cmos",
     .min_access = 1,
@@ -227,6 +253,8 @@ static const struct device_ops cmos_ops = {
     .read = cmos_read,
     .write = cmos_write,
     .reset = cmos_reset,
+    .add_state = cmos_add_state,
+    .restored = cmos_restored,
 };
 
 struct cmos *cmos_create(time_t (*now)(time_t *))

@@ -4,6 +4,8 @@
 #ifndef DEVICES_DEVICE_H
 #define DEVICES_DEVICE_H
 
+#include "devices/state.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +29,10 @@ struct device_ops {
     void (*write)(struct device *device, uint64_t offset, unsigned size, uint64_t value);
     /* Back to power-on state; host resources stay. */
     void (*reset)(struct device *device);
+    /* Adds what is to be saved of it, brought up to date. NULL: it has no state. */
+    void (*add_state)(struct device *device, struct state_parts *parts);
+    /* Its state has been read: makes everything else agree with it, such as its interrupt. NULL: nothing to do. */
+    void (*restored)(struct device *device);
 };
 
 /* The first member of each device's struct. A device knows its offset, never its address, and nothing of KVM. */
@@ -41,6 +47,13 @@ void device_fini(struct device *device);
 
 /* Calls ops->reset under the lock. */
 void device_reset(struct device *device);
+
+/*
+ * What is saved of the device, as state_write() and state_read(); without state that is no parts. No vCPU may be
+ * running.
+ */
+uint8_t *device_save(struct device *device, size_t *ret_size);
+int device_restore(struct device *device, const void *bytes, size_t size, struct error *error);
 
 /* A device's way to an interrupt controller: the level of one input. Called with the device's lock held. */
 struct irq_line {

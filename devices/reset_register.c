@@ -12,6 +12,11 @@ struct reset_register_state {
     uint8_t value;
 };
 
+static const struct state_field fields[] = {
+    STATE_FIELD_UP_TO(struct reset_register_state, value, RESET_REGISTER_HARD | RESET_REGISTER_CPU),
+};
+STATE_DESCRIPTION(description, struct reset_register_state, "reset_register", 1, fields);
+
 struct reset_register {
     struct device device;
     struct reset_register_state state;
@@ -42,6 +47,11 @@ static void reset_register_reset(struct device *device)
     ((struct reset_register *)device)->state = (struct reset_register_state){0};
 }
 
+static void reset_register_add_state(struct device *device, struct state_parts *parts)
+{
+    state_add(parts, &description, &((struct reset_register *)device)->state);
+}
+
 static const struct device_ops reset_register_ops = {
     .name = "reset-register",
     .min_access = 1,
@@ -49,6 +59,7 @@ static const struct device_ops reset_register_ops = {
     .read = reset_register_read,
     .write = reset_register_write,
     .reset = reset_register_reset,
+    .add_state = reset_register_add_state,
 };
 
 struct reset_register *reset_register_create(const struct system_requests *requests)

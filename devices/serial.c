@@ -44,6 +44,27 @@ struct serial_state {
     struct serial_fifo transmit;
 };
 
+static const struct state_field fields[] = {
+    STATE_FIELD(struct serial_state, ier),
+    STATE_FIELD(struct serial_state, fcr),
+    STATE_FIELD(struct serial_state, lcr),
+    STATE_FIELD(struct serial_state, mcr),
+    STATE_FIELD(struct serial_state, msr),
+    STATE_FIELD(struct serial_state, scr),
+    STATE_FIELD(struct serial_state, dll),
+    STATE_FIELD(struct serial_state, dlm),
+    STATE_FIELD(struct serial_state, line_errors),
+    STATE_FIELD_UP_TO(struct serial_state, transmit_pending, 1),
+    STATE_FIELD_UP_TO(struct serial_state, irq_level, 1),
+    STATE_ARRAY(struct serial_state, receive.bytes),
+    STATE_FIELD_UP_TO(struct serial_state, receive.head, FIFO_SIZE - 1),
+    STATE_FIELD_UP_TO(struct serial_state, receive.count, FIFO_SIZE),
+    STATE_ARRAY(struct serial_state, transmit.bytes),
+    STATE_FIELD_UP_TO(struct serial_state, transmit.head, FIFO_SIZE - 1),
+    STATE_FIELD_UP_TO(struct serial_state, transmit.count, FIFO_SIZE),
+};
+STATE_DESCRIPTION(description, struct serial_state, "serial", 1, fields);
+
 struct serial {
     struct device device;
     struct serial_state state;
@@ -363,6 +384,43 @@ static void serial_reset(struct device *device)
     serial_update_irq(serial);
 }
 
+/* Gives the back end what it had no room for. */
+static void serial_send_waiting(struct serial *serial)
+{
+    struct serial_fifo *fifo = &serial->state.transmit;
+
+    while (fifo->count > 0) {
+        size_t piece = FIFO_SIZE - fifo->head < fifo->count ? (size_t)(FIFO_SIZE - fifo->head) : fifo->count;
+        size_t written = serial->backend.write(serial->backend.ctx, &fifo->bytes[fifo->head], piece);
+
+        assert(written <= piece);
+        fifo->head = (fifo->head + written) % FIFO_SIZE;
+        fifo->count -= written;
+        if (fifo->count == 0) {
+            serial->state.transmit_pending = 1;
+            serial_update_irq(serial);
+        }
+        if (written < piece)
+            break;
+    }
+}
+
+static void serial_add_state(struct device *device, struct state_parts *parts)
+{
+    state_add(parts, &description, &((struct serial *)device)->state);
+}
+
+/* The back end may have room although the one before had none, and the input line another level. */
+static void serial_restored(struct device *device)
+{
+    struct serial *serial = (struct serial *)device;
+
+    serial_send_waiting(serial);
+    serial_resume_input(serial);
+    serial_update_irq(serial);
+    irq_line_set(&serial->irq, serial->state.irq_level);
+}
+
 static const struct device_ops serial_ops = {
     .name = "serial",
     .min_access = 1,
@@ -370,6 +428,8 @@ static const struct device_ops serial_ops = {
     .read = serial_read,
     .write = serial_write,
     .reset = serial_reset,
+    .add_state = serial_add_state,
+    .restored = serial_restored,
 };
 
 struct serial *serial_create(const struct serial_backend *backend, const struct irq_line *irq)
@@ -416,22 +476,7 @@ size_t serial_receive(struct serial *serial, const uint8_t *bytes, size_t len)
 
 void serial_backend_writable(struct serial *serial)
 {
-    struct serial_fifo *fifo = &serial->state.transmit;
-
     pthread_mutex_lock(&serial->device.lock);
-    while (fifo->count > 0) {
-        size_t piece = FIFO_SIZE - fifo->head < fifo->count ? (size_t)(FIFO_SIZE - fifo->head) : fifo->count;
-        size_t written = serial->backend.write(serial->backend.ctx, &fifo->bytes[fifo->head], piece);
-
-        assert(written <= piece);
-        fifo->head = (fifo->head + written) % FIFO_SIZE;
-        fifo->count -= written;
-        if (fifo->count == 0) {
-            serial->state.transmit_pending = 1;
-            serial_update_irq(serial);
-        }
-        if (written < piece)
-            break;
-    }
+    serial_send_waiting(serial);
     pthread_mutex_unlock(&serial->device.lock);
 }

@@ -27,7 +27,7 @@ struct serial_backend {
     /*
      * Takes as many bytes as it has room for now, and returns how many; never blocks. If it took fewer than len, it
      * calls serial_backend_writable() from another thread when it has room again; it may be asked before that only
-     * after the guest has cleared the transmit FIFO.
+     * after the guest has cleared the transmit FIFO, and after a state has been restored.
      */
     size_t (*write)(void *ctx, const uint8_t *bytes, size_t len);
     /*

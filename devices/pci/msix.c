@@ -8,6 +8,13 @@
 /* The words of an entry. */
 enum { ENTRY_ADDRESS_LOW, ENTRY_ADDRESS_HIGH, ENTRY_DATA, ENTRY_CONTROL };
 
+static const struct state_field fields[] = {
+    STATE_ELEMENTS(struct msix_state, table, table[0][0], UINT32_MAX),
+    STATE_ARRAY(struct msix_state, is_pending),
+    STATE_UNUSED(struct msix_state),
+};
+STATE_DESCRIPTION(description, struct msix_state, "msix", 1, fields);
+
 /* Makes one vector. */
 static int allocate(struct msix *msix, unsigned vector, struct error *error)
 {
@@ -71,6 +78,16 @@ static void send(const struct msix *msix, unsigned vector)
     (void)written;
 }
 
+static void set_pending(struct msix *msix, unsigned vector, bool is_pending)
+{
+    __atomic_store_n(&msix->state.is_pending[vector], is_pending, __ATOMIC_SEQ_CST);
+}
+
+static bool take_pending(struct msix *msix, unsigned vector)
+{
+    return __atomic_exchange_n(&msix->state.is_pending[vector], false, __ATOMIC_SEQ_CST);
+}
+
 /* Opens or closes a vector as the masks say, and sends what has waited for it. */
 static void update(struct msix *msix, unsigned vector)
 {
@@ -84,7 +101,7 @@ static void update(struct msix *msix, unsigned vector)
                                                  entry[ENTRY_DATA]) < 0)
         return;
     atomic_store(&msix->vectors[vector].is_open, is_open);
-    if (is_open && atomic_exchange(&msix->vectors[vector].is_pending, false))
+    if (is_open && take_pending(msix, vector))
         send(msix, vector);
 }
 
@@ -103,8 +120,21 @@ void msix_reset(struct msix *msix)
         memset(entry, 0, MSIX_ENTRY_SIZE);
         entry[ENTRY_CONTROL] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
         atomic_store(&msix->vectors[i].is_open, false);
-        atomic_store(&msix->vectors[i].is_pending, false);
+        set_pending(msix, i, false);
     }
+}
+
+void msix_add_state(struct msix *msix, struct state_parts *parts)
+{
+    state_add(parts, &description, &msix->state);
+}
+
+/* All is closed until the function says what its masks are. */
+void msix_restored(struct msix *msix)
+{
+    atomic_store(&msix->is_enabled, false);
+    for (unsigned i = 0; i < msix->count; i++)
+        atomic_store(&msix->vectors[i].is_open, false);
 }
 
 void msix_raise(struct msix *msix, unsigned vector)
@@ -115,9 +145,9 @@ void msix_raise(struct msix *msix, unsigned vector)
         send(msix, vector);
         return;
     }
-    atomic_store(&msix->vectors[vector].is_pending, true);
+    set_pending(msix, vector, true);
     /* It may have been opened in between, by somebody who has not seen that. */
-    if (atomic_load(&msix->vectors[vector].is_open) && atomic_exchange(&msix->vectors[vector].is_pending, false))
+    if (atomic_load(&msix->vectors[vector].is_open) && take_pending(msix, vector))
         send(msix, vector);
 }
 
@@ -154,7 +184,7 @@ uint64_t msix_pending_read(const struct msix *msix, uint64_t offset, unsigned si
         return 0;
     for (unsigned i = 0; i < 8 * size; i++) {
         const uint64_t vector = 8 * offset + i;
-        if (vector < msix->count && atomic_load(&msix->vectors[vector].is_pending))
+        if (vector < msix->count && __atomic_load_n(&msix->state.is_pending[vector], __ATOMIC_SEQ_CST))
             bits |= 1ull << i;
     }
     return bits;

@@ -30,6 +30,9 @@ struct msi_controller {
 struct msix_state {
     /* As the guest sees the table: address in two halves, data, control. */
     uint32_t table[MSIX_VECTOR_MAX][4];
+    /* It has been raised while it was not open. */
+    bool is_pending[MSIX_VECTOR_MAX];
+    uint8_t unused[3];
 };
 
 struct msix {
@@ -44,8 +47,6 @@ struct msix {
         int handle;
         /* Neither this vector nor the function is masked, messages are on, and the function may send them. */
         atomic_bool is_open;
-        /* It has been raised while it was not. */
-        atomic_bool is_pending;
     } vectors[MSIX_VECTOR_MAX];
 };
 
@@ -69,6 +70,10 @@ void msix_config_written(struct msix *msix);
 
 /* Everything as after power-on. */
 void msix_reset(struct msix *msix);
+
+/* Adds what is saved. And after it has been read, before the function's own state is restored. */
+void msix_add_state(struct msix *msix, struct state_parts *parts);
+void msix_restored(struct msix *msix);
 
 /* Whether interrupts go by messages. Any thread. */
 bool msix_is_enabled(const struct msix *msix);

@@ -27,6 +27,17 @@ enum {
     ECAM_REGISTER_MASK = 0xfff,
 };
 
+static const struct state_field function_fields[] = {STATE_ARRAY(struct pci_state, config)};
+STATE_DESCRIPTION(function_description, struct pci_state, "pci_function", 1, function_fields);
+
+/* What is saved of the bus. Plain data. */
+struct pci_bus_state {
+    uint32_t address;
+};
+
+static const struct state_field bus_fields[] = {STATE_FIELD(struct pci_bus_state, address)};
+STATE_DESCRIPTION(bus_description, struct pci_bus_state, "pci_bus", 1, bus_fields);
+
 struct pci_bus {
     struct device address_device;
     struct device data_device;
@@ -38,7 +49,7 @@ struct pci_bus {
     uint64_t window_size;
     /* Where the next register goes. */
     uint64_t next_gpa;
-    uint32_t address;
+    struct pci_bus_state state;
     struct pci_function bridge;
     struct pci_function *functions[PCI_SLOT_COUNT];
     struct irq_line pins;
@@ -236,7 +247,7 @@ static void config_write(struct pci_bus *bus, struct pci_function *function, uns
 /* The function that the port's address register chooses, and the register; NULL where there is none. */
 static struct pci_function *selected(const struct pci_bus *bus, unsigned *ret_register)
 {
-    const uint32_t address = bus->address;
+    const uint32_t address = bus->state.address;
 
     *ret_register = address & ADDRESS_REGISTER_MASK;
     if (!(address >> ADDRESS_ENABLE_SHIFT) || (address >> ADDRESS_BUS_SHIFT & 0xff) != 0 ||
@@ -257,7 +268,7 @@ static uint64_t address_read(struct device *device, uint64_t offset, unsigned si
     (void)offset;
     (void)size;
     pthread_mutex_lock(&bus->lock);
-    const uint32_t address = bus->address;
+    const uint32_t address = bus->state.address;
     pthread_mutex_unlock(&bus->lock);
     return address;
 }
@@ -269,7 +280,7 @@ static void address_write(struct device *device, uint64_t offset, unsigned size,
     (void)offset;
     (void)size;
     pthread_mutex_lock(&bus->lock);
-    bus->address = (uint32_t)value & ~(uint32_t)ADDRESS_RESERVED;
+    bus->state.address = (uint32_t)value & ~(uint32_t)ADDRESS_RESERVED;
     pthread_mutex_unlock(&bus->lock);
 }
 
@@ -367,6 +378,51 @@ static void window_write(struct device *device, uint64_t offset, unsigned size, 
         function->ops->write(function, bar, in_bar, size, value);
 }
 
+/* ---- Saved state ---- */
+
+/* With the bus's lock held. */
+static void restored(struct pci_bus *bus, struct pci_function *function)
+{
+    for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++) {
+        const uint8_t bits = function->writable[i];
+        uint8_t *byte = &function->state.config[i];
+        __atomic_store_n(byte, (uint8_t)((function->power_on[i] & ~bits) | (*byte & bits)), __ATOMIC_RELEASE);
+    }
+    update_bars(bus, function);
+    if (function->ops->config_written != NULL)
+        function->ops->config_written(function, 0, PCI_CONFIG_SIZE);
+}
+
+void pci_function_add_state(struct pci_function *function, struct state_parts *parts)
+{
+    state_add(parts, &function_description, &function->state);
+}
+
+void pci_function_restored(struct pci_function *function)
+{
+    pthread_mutex_lock(&function->bus->lock);
+    restored(function->bus, function);
+    pthread_mutex_unlock(&function->bus->lock);
+}
+
+static void bus_add_state(struct device *device, struct state_parts *parts)
+{
+    struct pci_bus *bus = bus_of_address(device);
+
+    state_add(parts, &bus_description, &bus->state);
+    pci_function_add_state(&bus->bridge, parts);
+}
+
+static void bus_restored(struct device *device)
+{
+    struct pci_bus *bus = bus_of_address(device);
+
+    pthread_mutex_lock(&bus->lock);
+    bus->state.address &= ~(uint32_t)ADDRESS_RESERVED;
+    restored(bus, &bus->bridge);
+    pthread_mutex_unlock(&bus->lock);
+}
+
 /* The bus is reset as a whole: pci_bus_reset(). */
 static void reset_nothing(struct device *device)
 {
@@ -381,6 +437,8 @@ static const struct device_ops address_ops = {
     .read = address_read,
     .write = address_write,
     .reset = reset_nothing,
+    .add_state = bus_add_state,
+    .restored = bus_restored,
 };
 static const struct device_ops data_ops = {
     .name = "PCI data",
@@ -469,7 +527,7 @@ int pci_bus_attach(struct pci_bus *bus, unsigned slot, struct pci_function *func
 void pci_bus_reset(struct pci_bus *bus)
 {
     pthread_mutex_lock(&bus->lock);
-    bus->address = 0;
+    bus->state.address = 0;
     for (unsigned slot = 0; slot < PCI_SLOT_COUNT; slot++) {
         struct pci_function *function = bus->functions[slot];
         if (function == NULL)

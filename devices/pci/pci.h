@@ -118,6 +118,14 @@ bool pci_function_is_bus_master(const struct pci_function *function);
  */
 void pci_function_set_pin(struct pci_function *function, bool is_asserted);
 
+/*
+ * Adds what is saved. And after it has been read: constants are again what they are here, registers are decoded where
+ * the state says, and config_written is called for the whole space. No vCPU may be running. The bus's own state, with
+ * its bridge's, is pci_bus_address()'s.
+ */
+void pci_function_add_state(struct pci_function *function, struct state_parts *parts);
+void pci_function_restored(struct pci_function *function);
+
 struct pci_bus;
 
 /* The input of the interrupt controllers that slots' pins are wired to; several share one. */

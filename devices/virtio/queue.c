@@ -52,18 +52,53 @@ static int fail(struct virtq *queue, const char *why)
     return -1;
 }
 
-bool virtq_enable(struct virtq *queue, const struct virtq_features *features)
+/* Its size and addresses are as the standard wants them. */
+static bool may_be_enabled(const struct virtq *queue, const struct virtq_features *features)
 {
-    struct virtq_state *state = &queue->state;
+    const struct virtq_state *state = &queue->state;
     const bool is_power_of_two = (state->size & (state->size - 1)) == 0;
 
     /* Alignments: virtio 1.2, 2.7 and 2.8.10. */
-    if (state->size == 0 || state->size > queue->max_size || (!features->is_packed && !is_power_of_two) ||
-        state->descriptors % 16 != 0 || state->driver % (features->is_packed ? 4 : 2) != 0 || state->device % 4 != 0)
+    return state->size > 0 && state->size <= queue->max_size && (features->is_packed || is_power_of_two) &&
+           state->descriptors % 16 == 0 && state->driver % (features->is_packed ? 4 : 2) == 0 && state->device % 4 == 0;
+}
+
+bool virtq_enable(struct virtq *queue, const struct virtq_features *features)
+{
+    if (!may_be_enabled(queue, features))
         return false;
     queue->features = *features;
-    state->is_enabled = true;
+    queue->state.is_enabled = true;
     return true;
+}
+
+static const struct state_field fields[] = {
+    STATE_FIELD(struct virtq_state, descriptors),    STATE_FIELD(struct virtq_state, driver),
+    STATE_FIELD(struct virtq_state, device),         STATE_FIELD(struct virtq_state, size),
+    STATE_FIELD(struct virtq_state, vector),         STATE_FIELD(struct virtq_state, next_available),
+    STATE_FIELD(struct virtq_state, next_used),      STATE_FIELD(struct virtq_state, signalled_used),
+    STATE_FIELD(struct virtq_state, available_wrap), STATE_FIELD(struct virtq_state, used_wrap),
+    STATE_FIELD(struct virtq_state, has_signalled),  STATE_FIELD(struct virtq_state, is_enabled),
+    STATE_FIELD(struct virtq_state, is_broken),      STATE_UNUSED(struct virtq_state),
+};
+STATE_DESCRIPTION(description, struct virtq_state, "virtq", 1, fields);
+
+void virtq_add_state(struct virtq *queue, struct state_parts *parts)
+{
+    state_add(parts, &description, &queue->state);
+}
+
+void virtq_restored(struct virtq *queue, const struct virtq_features *features)
+{
+    struct virtq_state *state = &queue->state;
+    const bool is_in_ring = state->next_available < state->size && state->next_used < state->size;
+
+    queue->features = *features;
+    queue->why_broken = state->is_broken ? "it was broken when its state was saved" : NULL;
+    if (!state->is_enabled || (may_be_enabled(queue, features) && (!features->is_packed || is_in_ring)))
+        return;
+    state->is_enabled = false;
+    (void)fail(queue, "its saved state is not allowed");
 }
 
 void virtq_disable(struct virtq *queue)

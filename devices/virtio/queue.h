@@ -6,6 +6,8 @@
 #ifndef DEVICES_VIRTIO_QUEUE_H
 #define DEVICES_VIRTIO_QUEUE_H
 
+#include "devices/state.h"
+
 #include <Hypervisor/hvx_dma.h>
 
 #include <stdbool.h>
@@ -18,23 +20,24 @@
 
 /* What is saved of a queue. Plain data. */
 struct virtq_state {
-    /* Entries; a power of two in a split queue. */
-    uint16_t size;
-    uint16_t vector;
-    bool is_enabled;
-    bool is_broken;
     /* guest-physical: descriptors, what the driver writes, what the device writes */
     uint64_t descriptors;
     uint64_t driver;
     uint64_t device;
+    /* Entries; a power of two in a split queue. */
+    uint16_t size;
+    uint16_t vector;
     /* Split: free-running counters. Packed: places in the ring, with the counters of its wraps. */
     uint16_t next_available;
     uint16_t next_used;
-    bool available_wrap;
-    bool used_wrap;
     /* Where next_used was when the driver was last told, in steps of what has been used. */
     uint16_t signalled_used;
+    bool available_wrap;
+    bool used_wrap;
     bool has_signalled;
+    bool is_enabled;
+    bool is_broken;
+    uint8_t unused[1];
 };
 
 /* What features have been agreed on that change a queue's form. */
@@ -88,6 +91,12 @@ bool virtq_enable(struct virtq *queue, const struct virtq_features *features);
  * A chain that is out may still be given back.
  */
 void virtq_disable(struct virtq *queue);
+
+/* Adds what is saved of it, which knows nothing of chains that are out. */
+void virtq_add_state(struct virtq *queue, struct state_parts *parts);
+
+/* After that has been read. One that could not have been enabled so is broken now. */
+void virtq_restored(struct virtq *queue, const struct virtq_features *features);
 
 /*
  * Takes the next request: 1, and *ret_chain is the caller's until virtq_push(); 0: there is none; -1: the queue is

@@ -169,6 +169,13 @@ void virtio_reset(struct virtio_device *device)
         virtio_stopped(device);
 }
 
+static void notify_enabled(const struct virtio_device *device)
+{
+    for (unsigned i = 0; i < device->queue_count; i++)
+        if (device->queues[i].ring.state.is_enabled)
+            virtio_notify(device, i);
+}
+
 void virtio_set_status(struct virtio_device *device, uint8_t status)
 {
     struct virtio_state *state = &device->state;
@@ -192,18 +199,21 @@ void virtio_set_status(struct virtio_device *device, uint8_t status)
     if (device->ops->start != NULL)
         device->ops->start(device);
     /* The driver may have filled them before it was ready. */
-    for (unsigned i = 0; i < device->queue_count; i++)
-        if (device->queues[i].ring.state.is_enabled)
-            virtio_notify(device, i);
+    notify_enabled(device);
 }
 
-bool virtio_enable_queue(struct virtio_device *device, unsigned queue)
+static struct virtq_features queue_features(const struct virtio_device *device)
 {
-    const struct virtq_features features = {
+    return (struct virtq_features){
         .is_packed = virtio_has_feature(device, VIRTIO_F_RING_PACKED),
         .has_indirect = virtio_has_feature(device, VIRTIO_RING_F_INDIRECT_DESC),
         .has_event_index = virtio_has_feature(device, VIRTIO_RING_F_EVENT_IDX),
     };
+}
+
+bool virtio_enable_queue(struct virtio_device *device, unsigned queue)
+{
+    const struct virtq_features features = queue_features(device);
 
     if (queue >= device->queue_count || device->queues[queue].ring.state.is_enabled)
         return queue < device->queue_count;
@@ -301,4 +311,79 @@ void virtio_flush(struct virtio_device *device, unsigned queue)
 
     if (virtq_wants_interrupt(ring))
         interrupt(device, ring->state.vector, false);
+}
+
+/* ---- Saved state ---- */
+
+static const struct state_field fields[] = {
+    STATE_FIELD(struct virtio_state, driver_features),
+    STATE_FIELD(struct virtio_state, device_feature_select),
+    STATE_FIELD(struct virtio_state, driver_feature_select),
+    STATE_FIELD(struct virtio_state, queue_select),
+    STATE_FIELD(struct virtio_state, config_vector),
+    STATE_FIELD(struct virtio_state, status),
+    STATE_FIELD(struct virtio_state, config_generation),
+    STATE_FIELD(struct virtio_state, is_stopping),
+    STATE_UNUSED(struct virtio_state),
+};
+STATE_DESCRIPTION(description, struct virtio_state, "virtio", 1, fields);
+
+static void add_state(struct virtio_device *device, struct state_parts *parts)
+{
+    state_add(parts, &description, &device->state);
+    for (unsigned i = 0; i < device->queue_count; i++)
+        virtq_add_state(&device->queues[i].ring, parts);
+    if (device->ops->add_state != NULL)
+        device->ops->add_state(device, parts);
+    if (device->transport.add_state != NULL)
+        device->transport.add_state(device->transport.context, parts);
+}
+
+uint8_t *virtio_save(struct virtio_device *device, size_t *ret_size)
+{
+    struct state_parts parts = {.count = 0};
+
+    pthread_mutex_lock(&device->lock);
+    add_state(device, &parts);
+    uint8_t *bytes = state_write(&parts, ret_size);
+    pthread_mutex_unlock(&device->lock);
+    return bytes;
+}
+
+/* Makes the rest of the device agree with what has been read, which may be anything. */
+static void restored(struct virtio_device *device)
+{
+    /* The stop was to end what the other machine had begun. */
+    if (device->state.is_stopping)
+        virtio_stopped(device);
+    if ((device->state.driver_features & ~device->features) != 0) {
+        device->state.driver_features &= device->features;
+        virtio_fail(device, 0, "it was saved with features that it has no more");
+    }
+    const struct virtq_features features = queue_features(device);
+    for (unsigned i = 0; i < device->queue_count; i++) {
+        virtq_restored(&device->queues[i].ring, &features);
+        check_broken(device, i);
+    }
+    if (device->ops->restored != NULL)
+        device->ops->restored(device);
+}
+
+int virtio_restore(struct virtio_device *device, const void *bytes, size_t size, struct error *error)
+{
+    struct state_parts parts = {.count = 0};
+
+    pthread_mutex_lock(&device->lock);
+    add_state(device, &parts);
+    const int result = state_read(&parts, bytes, size, error);
+    pthread_mutex_unlock(&device->lock);
+    if (result < 0)
+        return -1;
+    if (device->transport.restored != NULL)
+        device->transport.restored(device->transport.context);
+    pthread_mutex_lock(&device->lock);
+    restored(device);
+    notify_enabled(device);
+    pthread_mutex_unlock(&device->lock);
+    return 0;
 }

@@ -8,6 +8,7 @@
 #define DEVICES_VIRTIO_VIRTIO_H
 
 #include "devices/host/event_loop.h"
+#include "devices/state.h"
 #include "devices/virtio/queue.h"
 #include "memory/support/error.h"
 #include "memory/support/log.h"
@@ -48,6 +49,10 @@ struct virtio_ops {
     bool (*stop)(struct virtio_device *device);
     /* There may be new requests in a queue. On the loop's thread, while the device is started. */
     void (*notified)(struct virtio_device *device, unsigned queue);
+    /* Adds what is to be saved of the kind, while no chain is out. NULL: it has no state. */
+    void (*add_state)(struct virtio_device *device, struct state_parts *parts);
+    /* All of the device's state has been read; it may be started, without start having been called. NULL: fine. */
+    void (*restored)(struct virtio_device *device);
 };
 
 /* How a device reaches its driver; called with the device's lock held. */
@@ -56,6 +61,13 @@ struct virtio_transport {
     void (*interrupt)(void *context, uint16_t vector, bool is_config);
     /* Whether the device may reach memory now. */
     bool (*may_use_memory)(void *context);
+    /* What is to be saved of the transport. NULL: nothing. */
+    void (*add_state)(void *context, struct state_parts *parts);
+    /*
+     * All of the device's state has been read: makes interrupts agree with it. Called before the kind's, without the
+     * lock. NULL: nothing to do.
+     */
+    void (*restored)(void *context);
     void *context;
 };
 
@@ -70,6 +82,7 @@ struct virtio_state {
     uint8_t config_generation;
     /* Between the driver's reset and virtio_stopped(). */
     bool is_stopping;
+    uint8_t unused[1];
 };
 
 /* The first member of each kind's struct. */
@@ -115,6 +128,16 @@ int virtio_init(struct virtio_device *device, const struct virtio_ops *ops,
 
 /* The loop does not run any more, and no chain is out. A zeroed struct is fine. */
 void virtio_fini(struct virtio_device *device);
+
+/*
+ * What is saved of the device, its queues, its kind and its transport, as state_write() and state_read(). No vCPU and
+ * no loop may be running, and no chain may be out: what the driver has made available and the device has not taken is
+ * served again. Without the lock.
+ */
+uint8_t *virtio_save(struct virtio_device *device, size_t *ret_size);
+
+/* What this device does not offer is not accepted any more, and then it needs a reset. */
+int virtio_restore(struct virtio_device *device, const void *bytes, size_t size, struct error *error);
 
 /* ---- For transports, with the lock held ---- */
 

@@ -9,13 +9,23 @@
 #define VERSION 2u
 #define VENDOR 0x52495551u
 
+/* What is saved. Plain data. */
+struct virtio_mmio_state {
+    uint32_t isr;
+};
+
+static const struct state_field fields[] = {
+    STATE_FIELD_UP_TO(struct virtio_mmio_state, isr, VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG),
+};
+STATE_DESCRIPTION(description, struct virtio_mmio_state, "virtio_mmio", 1, fields);
+
 struct virtio_mmio {
     /* the first: see device.h */
     struct device bus_device;
     struct virtio_device *device;
     struct irq_line irq;
     /* guarded by the device's lock */
-    uint32_t isr;
+    struct virtio_mmio_state state;
 };
 
 static struct virtio_mmio *mmio_of(struct device *device)
@@ -28,7 +38,7 @@ static void interrupt(void *context, uint16_t vector, bool is_config)
     struct virtio_mmio *mmio = context;
 
     (void)vector;
-    mmio->isr |= is_config ? VIRTIO_MMIO_INT_CONFIG : VIRTIO_MMIO_INT_VRING;
+    mmio->state.isr |= is_config ? VIRTIO_MMIO_INT_CONFIG : VIRTIO_MMIO_INT_VRING;
     irq_line_set(&mmio->irq, 1);
 }
 
@@ -73,7 +83,7 @@ static uint32_t read_register(const struct virtio_mmio *mmio, uint64_t offset)
     case VIRTIO_MMIO_QUEUE_READY:
         return read_queue(mmio, offset);
     case VIRTIO_MMIO_INTERRUPT_STATUS:
-        return mmio->isr;
+        return mmio->state.isr;
     case VIRTIO_MMIO_STATUS:
         return device->state.status;
     case VIRTIO_MMIO_CONFIG_GENERATION:
@@ -141,8 +151,8 @@ static void write_queue(struct virtio_mmio *mmio, struct virtq_state *queue, uin
 
 static void acknowledge(struct virtio_mmio *mmio, uint32_t bits)
 {
-    mmio->isr &= ~bits;
-    if (mmio->isr == 0)
+    mmio->state.isr &= ~bits;
+    if (mmio->state.isr == 0)
         irq_line_set(&mmio->irq, 0);
 }
 
@@ -208,6 +218,21 @@ static void mmio_reset(struct device *bus_device)
     pthread_mutex_unlock(&mmio->device->lock);
 }
 
+static void add_state(void *context, struct state_parts *parts)
+{
+    state_add(parts, &description, &((struct virtio_mmio *)context)->state);
+}
+
+static void restored(void *context)
+{
+    struct virtio_mmio *mmio = context;
+
+    pthread_mutex_lock(&mmio->device->lock);
+    irq_line_set(&mmio->irq, mmio->state.isr != 0);
+    pthread_mutex_unlock(&mmio->device->lock);
+}
+
+/* What is saved is the virtio device's, with its transport's. */
 static const struct device_ops ops = {
     .name = "virtio",
     .min_access = 1,
@@ -226,8 +251,11 @@ struct virtio_mmio *virtio_mmio_create(struct virtio_device *device, const struc
     device_init(&mmio->bus_device, &ops);
     mmio->device = device;
     mmio->irq = *irq;
-    device->transport =
-        (struct virtio_transport){.interrupt = interrupt, .may_use_memory = may_use_memory, .context = mmio};
+    device->transport = (struct virtio_transport){.interrupt = interrupt,
+                                                  .may_use_memory = may_use_memory,
+                                                  .add_state = add_state,
+                                                  .restored = restored,
+                                                  .context = mmio};
     return mmio;
 }
 

@@ -32,6 +32,16 @@ enum {
 /* Bits of the ISR: virtio 1.2, 4.1.4.5. */
 enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
 
+/* What is saved, besides the function's and its messages' state. Plain data. */
+struct virtio_pci_state {
+    uint8_t isr;
+};
+
+static const struct state_field fields[] = {
+    STATE_FIELD_UP_TO(struct virtio_pci_state, isr, ISR_QUEUE | ISR_CONFIG),
+};
+STATE_DESCRIPTION(description, struct virtio_pci_state, "virtio_pci", 1, fields);
+
 struct virtio_pci {
     /* the first: see pci.h */
     struct pci_function function;
@@ -46,7 +56,7 @@ struct virtio_pci {
     /* The capability through which the driver reaches the registers without the memory register. */
     uint8_t window_capability;
     /* guarded by the device's lock */
-    uint8_t isr;
+    struct virtio_pci_state state;
 };
 
 static struct virtio_pci *pci_of(struct pci_function *function)
@@ -58,7 +68,7 @@ static struct virtio_pci *pci_of(struct pci_function *function)
 
 static void update_pin(struct virtio_pci *pci)
 {
-    pci_function_set_pin(&pci->function, pci->isr != 0 && !msix_is_enabled(&pci->msix));
+    pci_function_set_pin(&pci->function, pci->state.isr != 0 && !msix_is_enabled(&pci->msix));
 }
 
 static void interrupt(void *context, uint16_t vector, bool is_config)
@@ -69,7 +79,7 @@ static void interrupt(void *context, uint16_t vector, bool is_config)
 
     /* With messages a queue's bit is not used: virtio 1.2, 4.1.4.5.1. */
     if (is_config || !is_message)
-        pci->isr |= is_config ? ISR_CONFIG : ISR_QUEUE;
+        pci->state.isr |= is_config ? ISR_CONFIG : ISR_QUEUE;
     if (is_message)
         msix_raise(&pci->msix, vector);
     update_pin(pci);
@@ -233,7 +243,7 @@ static void common_write(struct virtio_pci *pci, uint64_t offset, unsigned size,
     case VIRTIO_PCI_COMMON_STATUS:
         virtio_set_status(device, (uint8_t)value);
         if (value == 0) {
-            pci->isr = 0;
+            pci->state.isr = 0;
             update_pin(pci);
         }
         break;
@@ -252,11 +262,11 @@ static void common_write(struct virtio_pci *pci, uint64_t offset, unsigned size,
 /* Reading the ISR takes the interrupt back. */
 static uint64_t isr_read(struct virtio_pci *pci, uint64_t offset)
 {
-    const uint8_t isr = pci->isr;
+    const uint8_t isr = pci->state.isr;
 
     if (offset != ISR_OFFSET)
         return 0;
-    pci->isr = 0;
+    pci->state.isr = 0;
     update_pin(pci);
     return isr;
 }
@@ -406,6 +416,27 @@ static const struct pci_ops ops = {
     .moved = moved,
 };
 
+/* ---- Saved state ---- */
+
+static void add_state(void *context, struct state_parts *parts)
+{
+    struct virtio_pci *pci = context;
+
+    state_add(parts, &description, &pci->state);
+    msix_add_state(&pci->msix, parts);
+    pci_function_add_state(&pci->function, parts);
+}
+
+static void restored(void *context)
+{
+    struct virtio_pci *pci = context;
+
+    pthread_mutex_lock(&pci->device->lock);
+    msix_restored(&pci->msix);
+    pthread_mutex_unlock(&pci->device->lock);
+    pci_function_restored(&pci->function);
+}
+
 /* ---- Beginning and end ---- */
 
 static uint8_t add_capability(struct virtio_pci *pci, uint8_t type, uint32_t offset, uint32_t length, uint8_t size)
@@ -472,8 +503,11 @@ struct virtio_pci *virtio_pci_create(struct virtio_device *device, const struct 
         virtio_pci_destroy(pci);
         return NULL;
     }
-    device->transport =
-        (struct virtio_transport){.interrupt = interrupt, .may_use_memory = may_use_memory, .context = pci};
+    device->transport = (struct virtio_transport){.interrupt = interrupt,
+                                                  .may_use_memory = may_use_memory,
+                                                  .add_state = add_state,
+                                                  .restored = restored,
+                                                  .context = pci};
     return pci;
 }
 
@@ -490,7 +524,7 @@ void virtio_pci_reset(struct virtio_pci *pci)
     pthread_mutex_lock(&pci->device->lock);
     virtio_reset(pci->device);
     msix_reset(&pci->msix);
-    pci->isr = 0;
+    pci->state.isr = 0;
     update_pin(pci);
     pthread_mutex_unlock(&pci->device->lock);
 }

@@ -1,5 +1,5 @@
 # Unit tests of devices/.
-foreach(name IN ITEMS acpi_pm bus cmos debug_exit i8042 pvpanic reset_register serial)
+foreach(name IN ITEMS acpi_pm bus cmos debug_exit i8042 pvpanic reset_register serial state)
     quire_unit_test(${name} ROOTS devices memory-shared LIBRARIES quire_devices)
 endforeach()
 
@@ -22,3 +22,5 @@ endforeach()
 quire_unit_test(virtio_pci ROOTS devices memory-shared LIBRARIES quire_devices Threads::Threads
                 SOURCES fake_guest.c fake_pci.c)
 quire_unit_test(virtio_mmio ROOTS devices memory-shared LIBRARIES quire_devices Threads::Threads SOURCES fake_guest.c)
+quire_unit_test(device_state ROOTS devices memory-shared LIBRARIES quire_devices Threads::Threads
+                SOURCES fake_guest.c fake_pci.c state_rig.c)
