@@ -356,7 +356,9 @@ static void restored(struct virtio_device *device)
     /* The stop was to end what the other machine had begun. */
     if (device->state.is_stopping)
         virtio_stopped(device);
-    if ((device->state.driver_features & ~device->features) != 0) {
+    /* Before they are agreed on the driver may ask for any. */
+    if (device->state.status & VIRTIO_CONFIG_S_FEATURES_OK &&
+        (device->state.driver_features & ~device->features) != 0) {
         device->state.driver_features &= device->features;
         virtio_fail(device, 0, "it was saved with features that it has no more");
     }

@@ -488,6 +488,16 @@ START_TEST(features_that_are_not_offered_need_a_reset)
 }
 END_TEST
 
+START_TEST(features_that_are_not_agreed_on_yet_stay)
+{
+    set_mmio(VIRTIO_MMIO_STATUS, 3);
+    set_mmio(VIRTIO_MMIO_DRIVER_FEATURES, 1);
+    save_reset_restore(RIG_VIRTIO_MMIO);
+    ck_assert_uint_eq(get_mmio(VIRTIO_MMIO_STATUS), 3);
+    ck_assert_uint_eq(state_rig_virtio(&rig, RIG_VIRTIO_MMIO)->state.driver_features, 1);
+}
+END_TEST
+
 START_TEST(stop_that_was_going_on_is_over)
 {
     struct error error;
@@ -613,6 +623,7 @@ static Suite *suite(void)
     tcase_add_test(tests, places_beyond_their_arrays_are_refused);
     tcase_add_test(tests, queue_that_could_not_be_breaks);
     tcase_add_test(tests, features_that_are_not_offered_need_a_reset);
+    tcase_add_test(tests, features_that_are_not_agreed_on_yet_stay);
     tcase_add_test(tests, stop_that_was_going_on_is_over);
     tcase_add_test(tests, constants_of_the_configuration_space_stay);
     tcase_add_test(tests, clock_that_is_off_too_far_is_the_hosts);
