@@ -161,9 +161,9 @@ static struct shown_name show(const uint8_t *name, size_t length)
 
 static int take(struct reader *reader, size_t size, const uint8_t **ret_bytes)
 {
+    *ret_bytes = reader->at;
     if (size > reader->left)
         return error_set(reader->error, ERROR_CONFIG, "the saved state is cut short");
-    *ret_bytes = reader->at;
     reader->at += size;
     reader->left -= size;
     return 0;

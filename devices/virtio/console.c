@@ -296,8 +296,10 @@ struct virtio_console *virtio_console_create(const struct virtio_environment *en
                                              const struct virtio_console_port_options *ports, unsigned port_count,
                                              struct error *error)
 {
-    const uint64_t features =
-        1ull << VIRTIO_CONSOLE_F_SIZE | 1ull << VIRTIO_CONSOLE_F_MULTIPORT | 1ull << VIRTIO_CONSOLE_F_EMERG_WRITE;
+    const bool is_multiport = port_count > 1;
+    const uint64_t features = 1ull << VIRTIO_CONSOLE_F_SIZE | 1ull << VIRTIO_CONSOLE_F_EMERG_WRITE |
+                              (uint64_t)is_multiport << VIRTIO_CONSOLE_F_MULTIPORT;
+    const unsigned queue_count = is_multiport ? 2 * port_count + 2 : 2;
     struct virtio_console *console = calloc(1, sizeof(*console));
 
     if (console == NULL) {
@@ -305,7 +307,7 @@ struct virtio_console *virtio_console_create(const struct virtio_environment *en
         return NULL;
     }
     if (set_ports(console, ports, port_count, error) == 0 &&
-        virtio_init(&console->device, &ops, environment, features, 2 * port_count + 2, CONSOLE_QUEUE_SIZE, error) == 0)
+        virtio_init(&console->device, &ops, environment, features, queue_count, CONSOLE_QUEUE_SIZE, error) == 0)
         return console;
     free(console);
     return NULL;

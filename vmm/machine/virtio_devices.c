@@ -39,7 +39,7 @@ unsigned virtio_devices_sandboxes(const struct config *config)
     unsigned kinds = 0;
 
     for (size_t i = 0; i < config->lists.device_count; i++)
-        kinds |= 1u << virtio_instance_thread(config->lists.devices[i].kind);
+        kinds |= 1u << virtio_instance_thread(&config->lists.devices[i]);
     return kinds;
 }
 
@@ -49,7 +49,7 @@ static int enter_sandbox(void *context, const char *thread_name, struct error *e
 {
     const struct entry *entry = context;
 
-    return sandbox_enter(virtio_instance_thread(entry->instance.device_config->kind), thread_name, error);
+    return sandbox_enter(virtio_instance_thread(entry->instance.device_config), thread_name, error);
 }
 
 static void worker_failed(void *context, const struct error *error)
@@ -65,7 +65,7 @@ static struct event_loop *make_loop(struct entry *entry, struct error *error)
 {
     const struct worker_hooks hooks = {.enter = enter_sandbox, .failed = worker_failed, .context = entry};
 
-    if (virtio_instance_thread(entry->instance.device_config->kind) == SANDBOX_LOOP)
+    if (virtio_instance_thread(entry->instance.device_config) == SANDBOX_LOOP)
         return entry->devices->environment.loop;
     entry->worker = worker_create(entry->instance.device_config->name, &hooks, error);
     return entry->worker != NULL ? worker_loop(entry->worker) : NULL;

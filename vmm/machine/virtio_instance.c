@@ -9,13 +9,13 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum sandbox_thread virtio_instance_thread(enum config_device_kind kind)
+enum sandbox_thread virtio_instance_thread(const struct config_device *config)
 {
-    switch (kind) {
+    switch (config->kind) {
     case CONFIG_DEVICE_DISK:
         return SANDBOX_DISK;
     case CONFIG_DEVICE_NET:
-        return SANDBOX_NET;
+        return config->net.backend == CONFIG_NET_TAP ? SANDBOX_TAP : SANDBOX_SLIRP;
     case CONFIG_DEVICE_CONSOLE:
     case CONFIG_DEVICE_RNG:
         break;

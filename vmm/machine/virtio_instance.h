@@ -45,7 +45,7 @@ struct virtio_instance_environment {
 };
 
 /* Which thread serves a kind: the machine's loop, or one of its own. */
-enum sandbox_thread virtio_instance_thread(enum config_device_kind kind);
+enum sandbox_thread virtio_instance_thread(const struct config_device *config);
 
 /* Base class and subclass on PCI: PCI Code and ID Assignment 1.11, 1. */
 uint16_t virtio_instance_class(enum config_device_kind kind);

@@ -4,6 +4,7 @@
 #include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,8 +28,9 @@
 #define VCPU (1u << SANDBOX_VCPU)
 #define LOOP (1u << SANDBOX_LOOP)
 #define DISK (1u << SANDBOX_DISK)
-#define NET (1u << SANDBOX_NET)
-#define WORKERS (DISK | NET)
+#define TAP (1u << SANDBOX_TAP)
+#define SLIRP (1u << SANDBOX_SLIRP)
+#define WORKERS (DISK | TAP | SLIRP)
 #define LOOPS (LOOP | WORKERS)
 #define ANY (VCPU | LOOPS)
 
@@ -110,11 +113,11 @@ static const struct rule rules[] = {
     CALL(epoll_wait, LOOPS, "its heart"),
     CALL(epoll_pwait, LOOPS, "the same"),
     CALL(read, LOOPS, "input, signals, timers, event descriptors"),
-    CALL(readv, LOOP | NET, "input"),
-    CALL(recvfrom, LOOP | NET, "a serial port on a socket, connections of guests"),
+    CALL(readv, LOOP | TAP, "input, packets"),
+    CALL(recvfrom, LOOP | SLIRP, "a serial port on a socket, connections of guests"),
     CALL(accept4, LOOP, "the same: its next client"),
     CALL_WHEN(fcntl, LOOP, 1, UINT32_MAX, F_DUPFD_CLOEXEC, "the same: reading and writing apart"),
-    CALL(shutdown, LOOP, "the same: a client's end"),
+    CALL(shutdown, LOOP | SLIRP, "the same: a client's end"),
     CALL(unlink, LOOP, "the link to a pty, a socket's name"),
     CALL(rt_sigaction, LOOP, "signals go back to their defaults at the end"),
     CALL(nanosleep, LOOP, "waiting for what has no descriptor"),
@@ -122,6 +125,35 @@ static const struct rule rules[] = {
     IOCTL(TCGETS, LOOP, "isatty"),
     IOCTL(TCGETS2, LOOP, "isatty, glibc from 2.42 on"),
     IOCTL(TIOCGWINSZ, LOOP, "the terminal's size, for a console"),
+
+    /* disks: io_uring, or the calls themselves */
+    CALL(io_uring_enter, DISK, "reads, writes and syncs; the ring takes no others, and just the image's files"),
+    CALL(preadv, DISK, "the same without a ring"),
+    CALL(pwritev, DISK, "the same without a ring"),
+    CALL(fdatasync, DISK, "the same without a ring"),
+    CALL(fallocate, DISK, "the same without a ring"),
+
+    /* taps */
+    IOCTL(TUNSETOFFLOAD, TAP, "what the guest's driver can do"),
+    IOCTL(TUNSETQUEUE, TAP, "how many queues it uses"),
+
+    /* libslirp: the guest's connections become this thread's */
+    CALL_WHEN(socket, SLIRP, 0, UINT32_MAX, AF_INET, "connections of guests"),
+    CALL(connect, SLIRP, "the same"),
+    CALL(bind, SLIRP, "the same"),
+    CALL(listen, SLIRP, "the same"),
+    CALL(accept, SLIRP, "connections to guests"),
+    CALL(accept4, SLIRP, "the same"),
+    CALL(recvmsg, SLIRP, "errors of connections"),
+    CALL(getsockname, SLIRP, "addresses of connections"),
+    CALL(getpeername, SLIRP, "the same"),
+    CALL(getsockopt, SLIRP, "errors of connections"),
+    CALL(setsockopt, SLIRP, "time to live, urgent data"),
+    IOCTL(FIONREAD, SLIRP, "how much there is to receive"),
+    CALL_WHEN(openat, SLIRP, 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY, "/etc/resolv.conf; Landlock allows no other"),
+    CALL(newfstatat, SLIRP, "the same"),
+    CALL(fstat, SLIRP, "the same"),
+    CALL(lseek, SLIRP, "the same"),
 
     /* a reset of the machine */
     CALL(pread64, LOOP, "kernel and initrd, once more"),

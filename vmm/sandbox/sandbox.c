@@ -1,6 +1,7 @@
 #include "vmm/sandbox/sandbox.h"
 
 #include "vmm/sandbox/capabilities.h"
+#include "vmm/sandbox/files.h"
 #include "vmm/sandbox/filter.h"
 #include "vmm/sandbox/violation.h"
 
@@ -41,6 +42,9 @@ int sandbox_enter(enum sandbox_thread kind, const char *thread_name, struct erro
 {
     if (sandbox.mode == CONFIG_SECCOMP_OFF)
         return 0;
+    /* It looks there for the name servers that it asks for its guest. */
+    if (kind == SANDBOX_SLIRP && files_allow_reading("/etc/resolv.conf", error) < 0)
+        return error_prefix(error, "%s", thread_name);
     if (violation_handler_enter(thread_name, error) < 0 || filter_load(&sandbox.filters[kind], error) < 0)
         return error_prefix(error, "%s", thread_name);
     return 0;

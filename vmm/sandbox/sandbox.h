@@ -19,9 +19,10 @@ enum sandbox_thread {
     SANDBOX_VCPU,
     /* The event loop: devices' back ends, signals, the end of the machine. */
     SANDBOX_LOOP,
-    /* Serves a disk, or a network device: an event loop, and the host's side of the device. */
+    /* Serves a device: an event loop, and the device's side on the host, a disk image, a tap interface or libslirp. */
     SANDBOX_DISK,
-    SANDBOX_NET,
+    SANDBOX_TAP,
+    SANDBOX_SLIRP,
     SANDBOX_THREAD_COUNT,
 };
 
