@@ -102,6 +102,8 @@ static const struct rule rules[] = {
     IOCTL(TCSETS2, ANY, "the same, glibc from 2.42 on"),
     IOCTL(TCSETSW2, ANY, "the same"),
     IOCTL(TCSETSF2, ANY, "the same"),
+    IOCTL(TCGETS, ANY, "isatty, and what the terminal is now"),
+    IOCTL(TCGETS2, ANY, "the same, glibc from 2.42 on"),
     IOCTL(TIOCGPGRP, ANY, "whether the terminal is ours, in the handler of SIGCONT"),
     CALL(getpgrp, ANY, "the same"),
     CALL(epoll_ctl, ANY, "back ends that want to write, clients that come and go"),
@@ -122,19 +124,17 @@ static const struct rule rules[] = {
     CALL(rt_sigaction, LOOP, "signals go back to their defaults at the end"),
     CALL(nanosleep, LOOP, "waiting for what has no descriptor"),
     CALL(clock_nanosleep, LOOP, "the same"),
-    IOCTL(TCGETS, LOOP, "isatty"),
-    IOCTL(TCGETS2, LOOP, "isatty, glibc from 2.42 on"),
     IOCTL(TIOCGWINSZ, LOOP, "the terminal's size, for a console"),
 
     /* disks: io_uring, or the calls themselves */
-    CALL(io_uring_enter, DISK, "reads, writes and syncs; the ring takes no others, and just the image's files"),
+    CALL(io_uring_enter, DISK | LOOP, "reads, writes and syncs; the ring takes no others, and just the image's files"),
     CALL(preadv, DISK, "the same without a ring"),
     CALL(pwritev, DISK, "the same without a ring"),
     CALL(fdatasync, DISK, "the same without a ring"),
     CALL(fallocate, DISK, "the same without a ring"),
 
     /* taps */
-    IOCTL(TUNSETOFFLOAD, TAP, "what the guest's driver can do"),
+    IOCTL(TUNSETOFFLOAD, TAP | LOOP, "what the guest's driver can do; at the end, nothing"),
     IOCTL(TUNSETQUEUE, TAP, "how many queues it uses"),
 
     /* libslirp: the guest's connections become this thread's */

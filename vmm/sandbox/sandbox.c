@@ -5,7 +5,11 @@
 #include "vmm/sandbox/filter.h"
 #include "vmm/sandbox/violation.h"
 
+#include <malloc.h>
 #include <stdbool.h>
+
+/* Few: guests' requests do not contend for memory, and each arena costs the process some of its own. */
+enum { ARENA_MAX = 4 };
 
 /* Constant once there are threads. */
 static struct {
@@ -28,6 +32,8 @@ static int build_filters(bool log_only, unsigned kinds, struct error *error)
 
 int sandbox_prepare(enum config_seccomp mode, unsigned kinds, const struct log *log, struct error *error)
 {
+    /* Where many threads use malloc, it would look up how many arenas suit the host, in a file that nobody may open. */
+    (void)mallopt(M_ARENA_MAX, ARENA_MAX);
     if (capabilities_drop(error) < 0)
         return -1;
     if (mode == CONFIG_SECCOMP_OFF)
