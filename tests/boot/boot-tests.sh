@@ -12,15 +12,29 @@ boot_case() {
         "$root/build/guest/$kernel/initrd"
 }
 
-# The disk image is made, and is a sound file system.
+# debian KERNEL CPUS TRANSPORT: the disk image in a machine with all devices.
+debian() {
+    local kernel=$1 cpus=$2 transport=$3
+    linux "boot: Debian, $kernel, $cpus vCPUs, $transport" 7168 "$root/tests/boot/debian-case" \
+        "$root/build/release/bin/quire" "$root/build/guest/$kernel" "$root/build/guest/disk/disk.img" "$cpus" "$transport"
+}
+
+# Real drivers on real devices: each kernel, each transport, with one vCPU and with four.
 disk_tests() {
     local image=$root/build/guest/disk/disk.img
+    linux 'boot: 20 power cuts' 2048 "$root/tests/boot/power-cut" "$root/build/release/bin/quire" \
+        "$root/build/guest/6.1" 20
     if ((EUID != 0)); then
-        skip 'guest: disk' 'making it takes root'
+        skip 'guest: disk, and boots of it' 'making the image and a tap takes root'
         return
     fi
+    need_packages iproute2 bsdutils perl-base e2fsprogs
     run 'guest: disk' "$root/tools/guest" disk
     run 'guest: disk, its file system' e2fsck -fn "$image"
+    debian 6.1 1 pci
+    debian 6.1 4 mmio
+    debian 6.12 4 pci
+    debian 6.12 1 mmio
 }
 
 boot_tests() {
@@ -39,6 +53,7 @@ boot_tests() {
         boot_case reboot "$kernel" 2 256 bzImage
         boot_case maps "$kernel" 2 256 bzImage
         boot_case crash "$kernel" 2 256 bzImage
+        boot_case confined "$kernel" 1 256 bzImage
     done
     disk_tests
     if [[ $mode == full ]]; then
