@@ -62,8 +62,8 @@ struct state_description {
                                                         .fields = (array),                                             \
                                                         .count = sizeof(array) / sizeof((array)[0])}
 
-/* Structs that are saved and restored together, as one device's. Room for a virtio device with all queues. */
-#define STATE_PART_MAX 80u
+/* Structs that are saved and restored together, as one device's. Room for a virtio console with all ports. */
+#define STATE_PART_MAX 112u
 
 struct state_parts {
     struct {

@@ -465,6 +465,17 @@ static void write_config(struct virtio_device *device, size_t offset, const void
 
 /* ---- Beginning and end ---- */
 
+static const struct state_field state_fields[] = {
+    STATE_FIELD(struct virtio_block_state, has_chosen),
+    STATE_FIELD(struct virtio_block_state, is_writeback),
+};
+STATE_DESCRIPTION(state_description, struct virtio_block_state, "virtio-block", 1, state_fields);
+
+static void add_state(struct virtio_device *device, struct state_parts *parts)
+{
+    state_add(parts, &state_description, &block_of(device)->state);
+}
+
 static const struct virtio_ops ops = {
     .name = "block",
     .id = VIRTIO_ID_BLOCK,
@@ -473,6 +484,7 @@ static const struct virtio_ops ops = {
     .write_config = write_config,
     .stop = stop,
     .notified = notified,
+    .add_state = add_state,
 };
 
 static uint64_t features_of(const struct block_image *image, unsigned queues)

@@ -235,7 +235,7 @@ static bool stop(struct virtio_device *device)
 {
     struct virtio_console *console = console_of(device);
 
-    console->state.is_device_ready = false;
+    console->state.driver.is_device_ready = false;
     for (unsigned i = 0; i < console->port_count; i++) {
         const struct console_port_state old = console->state.ports[i];
         console->state.ports[i] =
@@ -263,6 +263,44 @@ static void notified(struct virtio_device *device, unsigned queue)
         serve_output(console, port);
 }
 
+static const struct state_field driver_fields[] = {
+    STATE_FIELD(struct console_driver_state, is_device_ready),
+};
+STATE_DESCRIPTION(driver_description, struct console_driver_state, "virtio-console", 1, driver_fields);
+
+static const struct state_field port_fields[] = {
+    STATE_FIELD(struct console_port_state, sent),
+    STATE_FIELD(struct console_port_state, columns),
+    STATE_FIELD(struct console_port_state, rows),
+    STATE_FIELD(struct console_port_state, is_added),
+    STATE_FIELD(struct console_port_state, is_ready),
+    STATE_FIELD(struct console_port_state, is_open),
+    STATE_FIELD(struct console_port_state, is_connected),
+    STATE_FIELD_UP_TO(struct console_port_state, pending, (1u << CONSOLE_MESSAGE_COUNT) - 1),
+    STATE_UNUSED(struct console_port_state),
+};
+STATE_DESCRIPTION(port_description, struct console_port_state, "virtio-console port", 1, port_fields);
+
+static void add_state(struct virtio_device *device, struct state_parts *parts)
+{
+    struct virtio_console *console = console_of(device);
+
+    state_add(parts, &driver_description, &console->state.driver);
+    for (unsigned i = 0; i < console->port_count; i++)
+        state_add(parts, &port_description, &console->state.ports[i]);
+}
+
+/* Whoever has input may offer it; what the guest has waiting is sent when its queues are served, as after a start. */
+static void restored(struct virtio_device *device)
+{
+    struct virtio_console *console = console_of(device);
+
+    for (unsigned i = 0; i < console->port_count; i++) {
+        console->ports[i].is_blocked = false;
+        console_ask_for_input(console, i);
+    }
+}
+
 static const struct virtio_ops ops = {
     .name = "console",
     .id = VIRTIO_ID_CONSOLE,
@@ -271,6 +309,8 @@ static const struct virtio_ops ops = {
     .write_config = write_config,
     .stop = stop,
     .notified = notified,
+    .add_state = add_state,
+    .restored = restored,
 };
 
 static int set_ports(struct virtio_console *console, const struct virtio_console_port_options *ports,

@@ -96,9 +96,9 @@ void console_control_tell(struct virtio_console *console, unsigned port, enum co
 
 static void device_ready(struct virtio_console *console, bool is_good)
 {
-    if (!is_good || console->state.is_device_ready)
+    if (!is_good || console->state.driver.is_device_ready)
         return;
-    console->state.is_device_ready = true;
+    console->state.driver.is_device_ready = true;
     for (unsigned port = 0; port < console->port_count; port++)
         console->state.ports[port].pending |= 1u << CONSOLE_MESSAGE_ADD;
 }

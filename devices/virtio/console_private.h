@@ -26,6 +26,10 @@ enum console_message {
 };
 
 struct console_port_state {
+    /* Bytes of the next request of the transmit queue that the back end has taken already. */
+    uint64_t sent;
+    uint16_t columns;
+    uint16_t rows;
     /* PORT_ADD has been sent: the driver knows it. */
     bool is_added;
     bool is_ready;
@@ -35,16 +39,17 @@ struct console_port_state {
     bool is_connected;
     /* Bits: 1 << enum console_message. Something that happens again takes no more room. */
     uint8_t pending;
-    uint16_t columns;
-    uint16_t rows;
-    /* Bytes of the next request of the transmit queue that the back end has taken already. */
-    uint64_t sent;
+    uint8_t unused[7];
+};
+
+struct console_driver_state {
+    /* The driver takes control messages. */
+    bool is_device_ready;
 };
 
 /* What is saved. Plain data. */
 struct console_state {
-    /* The driver takes control messages. */
-    bool is_device_ready;
+    struct console_driver_state driver;
     struct console_port_state ports[VIRTIO_CONSOLE_PORT_MAX];
 };
 

@@ -699,6 +699,16 @@ static void start(struct virtio_device *device)
     net_of(device)->is_fresh = true;
 }
 
+static void reset_pairs(struct virtio_net *net)
+{
+    for (unsigned i = 0; i < net->options.queue_pairs; i++) {
+        net->pairs[i].expected = EXPECTED_MIN;
+        net->pairs[i].pending = 0;
+        net->pairs[i].is_starved = false;
+        net->pairs[i].is_full = false;
+    }
+}
+
 /* No chain is out between two calls. */
 static bool stop(struct virtio_device *device)
 {
@@ -707,12 +717,7 @@ static bool stop(struct virtio_device *device)
     memcpy(net->state.mac, net->options.mac, NET_MAC_SIZE);
     net->state.active_pairs = 1;
     net->state.receive_modes = 0;
-    for (unsigned i = 0; i < net->options.queue_pairs; i++) {
-        net->pairs[i].expected = EXPECTED_MIN;
-        net->pairs[i].pending = 0;
-        net->pairs[i].is_starved = false;
-        net->pairs[i].is_full = false;
-    }
+    reset_pairs(net);
     return true;
 }
 
@@ -728,6 +733,31 @@ static void read_config(struct virtio_device *device, void *config)
     memcpy(config, &fields, CONFIG_SIZE);
 }
 
+static const struct state_field state_fields[] = {
+    STATE_ARRAY(struct virtio_net_state, mac),
+    STATE_FIELD_UP_TO(struct virtio_net_state, active_pairs, NET_QUEUE_PAIRS_MAX),
+    STATE_FIELD(struct virtio_net_state, receive_modes),
+    STATE_FIELD(struct virtio_net_state, is_link_up),
+};
+STATE_DESCRIPTION(state_description, struct virtio_net_state, "virtio-net", 1, state_fields);
+
+static void add_state(struct virtio_device *device, struct state_parts *parts)
+{
+    state_add(parts, &state_description, &net_of(device)->state);
+}
+
+/* The host's side hears of it as it does when the driver is ready: on the loop's thread. */
+static void restored(struct virtio_device *device)
+{
+    struct virtio_net *net = net_of(device);
+
+    /* Another device than this may have had more. */
+    if (net->state.active_pairs == 0 || net->state.active_pairs > net->options.queue_pairs)
+        net->state.active_pairs = 1;
+    reset_pairs(net);
+    net->is_fresh = true;
+}
+
 static const struct virtio_ops ops = {
     .name = "net",
     .id = VIRTIO_ID_NET,
@@ -736,6 +766,8 @@ static const struct virtio_ops ops = {
     .start = start,
     .stop = stop,
     .notified = notified,
+    .add_state = add_state,
+    .restored = restored,
 };
 
 static uint64_t offered_features(const struct net_backend *backend, unsigned queue_pairs)

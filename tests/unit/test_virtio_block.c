@@ -283,18 +283,23 @@ static void add(unsigned slot, uint32_t type, uint64_t sector, uint64_t gpa, uin
         add_buffers(slot, buffers, 4);
 }
 
-static void finish(unsigned count)
+static void wait_for(unsigned count)
 {
     uint16_t used;
     uint32_t written;
 
-    virtio_notify(device, 0);
     while (count > 0) {
         while (count > 0 && fake_queue_used(&queue, &used, &written))
             count--;
         if (count > 0)
             pump();
     }
+}
+
+static void finish(unsigned count)
+{
+    virtio_notify(device, 0);
+    wait_for(count);
 }
 
 static uint8_t run(uint32_t type, uint64_t sector, uint64_t gpa, uint32_t size)
@@ -559,6 +564,39 @@ START_TEST(driver_may_choose_the_cache_mode_if_that_was_agreed_on)
     choose_cache_mode(0);
     start(FLUSH | 1 << VIRTIO_BLK_F_CONFIG_WCE);
     ck_assert_uint_eq(cache_mode(), 1);
+}
+END_TEST
+
+START_TEST(saved_state_makes_another_disk_the_same)
+{
+    struct error error;
+    size_t size, size_again;
+
+    open_disk(INLINE);
+    start(forms[_i] | 1 << VIRTIO_BLK_F_CONFIG_WCE);
+    choose_cache_mode(0);
+    ck_assert_uint_eq(run(VIRTIO_BLK_T_OUT, 0, DATA, 512), VIRTIO_BLK_S_OK);
+    add(0, VIRTIO_BLK_T_IN, 0, DATA + 4096, 512);
+    uint8_t *bytes = virtio_save(device, &size);
+    ck_assert_ptr_nonnull(bytes);
+    close_disk();
+    open_disk(INLINE);
+    ck_assert_int_eq(virtio_restore(device, bytes, size, &error), 0);
+    ck_assert_uint_eq(cache_mode(), 0);
+    uint8_t *again = virtio_save(device, &size_again);
+    ck_assert_uint_eq(size_again, size);
+    ck_assert_mem_eq(again, bytes, size);
+    /* What was available is served without another notification. */
+    queue.device = device;
+    wait_for(1);
+    ck_assert_uint_eq(*status_of(0), VIRTIO_BLK_S_OK);
+    ck_assert_mem_eq(data(4096), data(0), 512);
+    ck_assert_uint_eq(run(VIRTIO_BLK_T_OUT, 0, DATA, 512), VIRTIO_BLK_S_OK);
+    ck_assert_int_eq(host.last, BLOCK_STEP_SYNC);
+    for (size_t cut = 0; cut < size; cut++)
+        ck_assert_int_eq(virtio_restore(device, bytes, cut, &error), -1);
+    free(again);
+    free(bytes);
 }
 END_TEST
 
@@ -1295,6 +1333,7 @@ static void add_data_tests(TCase *tests)
     tcase_add_test(tests, flush_syncs_where_the_cache_is_safe);
     tcase_add_test(tests, driver_without_flushes_has_each_write_synced);
     tcase_add_test(tests, driver_may_choose_the_cache_mode_if_that_was_agreed_on);
+    tcase_add_loop_test(tests, saved_state_makes_another_disk_the_same, 0, FORM_COUNT);
     tcase_add_test(tests, configuration_says_what_the_disk_is);
     tcase_add_loop_test(tests, overlay_keeps_writes_and_the_image_stays, 0, 2 * KIND_COUNT);
     tcase_add_test(tests, overlay_at_its_limit_fails_as_a_full_disk);

@@ -844,6 +844,49 @@ END_TEST
 
 /* ---- Creation ---- */
 
+START_TEST(saved_state_makes_another_console_the_same)
+{
+    const uint16_t terminal[] = {132, 43};
+    struct error error;
+    size_t size, size_again;
+
+    start_and_open(forms[_i]);
+    virtio_console_set_connected(console, 1, true);
+    expect_control(1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
+    send_control(2, VIRTIO_CONSOLE_PORT_OPEN, 0);
+    ends[1].room = 4;
+    send(1, "0123456789");
+    uint8_t *bytes = virtio_save(device, &size);
+    ck_assert_ptr_nonnull(bytes);
+    virtio_console_destroy(console);
+    console = create(PORTS, &error);
+    device = virtio_console_device(console);
+    device->transport = fake_transport_make(&transport);
+    for (unsigned i = 0; i < QUEUES; i++)
+        queues[i].device = device;
+    ck_assert_int_eq(virtio_restore(device, bytes, size, &error), 0);
+    uint8_t *again = virtio_save(device, &size_again);
+    ck_assert_uint_eq(size_again, size);
+    ck_assert_mem_eq(again, bytes, size);
+    /* The rest of the request that was half done, and no more. */
+    ends[1].room = 100;
+    serve(out_queue(1));
+    expect_output(1, "0123456789");
+    ck_assert_uint_eq(count_used(out_queue(1)), 1);
+    /* The driver is ready as before: what happens is told, and what it knows is not. */
+    virtio_console_set_connected(console, 1, true);
+    expect_no_control();
+    virtio_console_resize(console, 2, 132, 43);
+    expect_control(2, VIRTIO_CONSOLE_RESIZE, 1, terminal, sizeof(terminal));
+    add_input_buffers(0, 1, 64);
+    ck_assert_uint_eq(receive(0, "hello"), 5);
+    for (size_t cut = 0; cut < size; cut++)
+        ck_assert_int_eq(virtio_restore(device, bytes, cut, &error), -1);
+    free(again);
+    free(bytes);
+}
+END_TEST
+
 START_TEST(ports_that_cannot_be_are_an_error)
 {
     const struct virtio_environment environment = {.name = "console1", .loop = loop, .log = &log_nowhere};
@@ -898,6 +941,7 @@ static void add_all(TCase *tests)
     tcase_add_loop_test(tests, reset_drops_all_that_was_the_driver_s, 0, FORM_COUNT);
     tcase_add_loop_test(tests, driver_after_a_reset_is_not_stuck_behind_a_back_end_that_has_room, 0, FORM_COUNT);
     tcase_add_test(tests, host_s_state_outlives_a_reset);
+    tcase_add_loop_test(tests, saved_state_makes_another_console_the_same, 0, FORM_COUNT);
     tcase_add_test(tests, ports_that_cannot_be_are_an_error);
 }
 

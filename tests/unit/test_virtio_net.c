@@ -142,13 +142,12 @@ static const uint64_t CONTROL = 1ull << VIRTIO_NET_F_CTRL_VQ | 1ull << VIRTIO_NE
 static const uint64_t OFFLOADS =
     1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_ECN;
 
-static void setup(void)
+static void make(void)
 {
     const struct virtio_net_options options = {.mac = {MAC[0], MAC[1], MAC[2], MAC[3], MAC[4], MAC[5]},
                                                .queue_pairs = PAIRS};
     struct error error;
 
-    fake_guest_reset();
     memset(&host, 0, sizeof(host));
     host.backend = (struct net_backend){.ops = &host_ops, .offloads = 15, .queue_pairs = PAIRS};
     loop = event_loop_create(&error);
@@ -157,6 +156,12 @@ static void setup(void)
     ck_assert_ptr_nonnull(net);
     device = virtio_net_device(net);
     device->transport = fake_transport_make(&transport);
+}
+
+static void setup(void)
+{
+    fake_guest_reset();
+    make();
 }
 
 static void teardown(void)
@@ -879,6 +884,46 @@ START_TEST(offloads_follow_the_features)
 }
 END_TEST
 
+START_TEST(saved_state_makes_another_device_the_same)
+{
+    static const uint8_t mac[] = {2, 3, 4, 5, 6, 7};
+    const uint64_t features =
+        forms[_i] | CONTROL | MERGEABLE | 1ull << VIRTIO_NET_F_MQ | 1ull << VIRTIO_NET_F_GUEST_CSUM;
+    struct fake_queue *control = &queues[2 * PAIRS];
+    struct error error;
+    size_t size, size_again;
+
+    start(features, 16);
+    ck_assert_uint_eq(control_at(control, VIRTIO_NET_CTRL_MAC, 1, mac, 6), VIRTIO_NET_OK);
+    ck_assert_uint_eq(control_at(control, VIRTIO_NET_CTRL_RX, 0, &(uint8_t){1}, 1), VIRTIO_NET_OK);
+    ck_assert_uint_eq(control_at(control, VIRTIO_NET_CTRL_MQ, 0, &(uint16_t){PAIRS}, 2), VIRTIO_NET_OK);
+    uint8_t *bytes = virtio_save(device, &size);
+    ck_assert_ptr_nonnull(bytes);
+    teardown();
+    make();
+    for (unsigned i = 0; i < 2 * PAIRS + 1; i++)
+        queues[i].device = device;
+    ck_assert_int_eq(virtio_restore(device, bytes, size, &error), 0);
+    uint8_t *again = virtio_save(device, &size_again);
+    ck_assert_uint_eq(size_again, size);
+    ck_assert_mem_eq(again, bytes, size);
+    ck_assert_mem_eq(virtio_net_state(net)->mac, mac, 6);
+    ck_assert_uint_eq(virtio_net_state(net)->receive_modes, 1);
+    /* The host's side is told on the loop's thread. */
+    add_buffers(0, 4, 1536);
+    fake_queue_serve(&queues[RECEIVE]);
+    ck_assert_uint_eq(host.pairs, PAIRS);
+    ck_assert_uint_eq(host.offloads, NET_OFFLOAD_CHECKSUM);
+    arrive(1000, 1);
+    tell_of_packets();
+    ck_assert_uint_eq(check_received(0, 1536, 1000, 1), 1);
+    for (size_t cut = 0; cut < size; cut++)
+        ck_assert_int_eq(virtio_restore(device, bytes, cut, &error), -1);
+    free(again);
+    free(bytes);
+}
+END_TEST
+
 START_TEST(reset_leaves_nothing_of_the_old_driver)
 {
     const struct virtio_net_hdr_v1 header = {0};
@@ -1004,6 +1049,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tests, several_pairs_are_used_once_they_are_asked_for, 0, FORM_COUNT);
     tcase_add_test(tests, offloads_follow_the_features);
     tcase_add_loop_test(tests, reset_leaves_nothing_of_the_old_driver, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, saved_state_makes_another_device_the_same, 0, FORM_COUNT);
     tcase_add_loop_test(tests, rings_outside_of_memory_break_the_queue, 0, FORM_COUNT);
     tcase_add_test(tests, addresses_are_read_and_derived);
     tcase_add_test(tests, derived_address_is_stable);
