@@ -55,7 +55,7 @@ static size_t make_virtio_mmio_words(const struct load *load, char words[VIRTIO_
     for (unsigned i = 0; i < count; i++)
         length += (size_t)snprintf(words + length, VIRTIO_MMIO_WORDS_SIZE - length, "virtio_mmio.device=%uK@0x%x:%u ",
                                    LAYOUT_VIRTIO_MMIO_SIZE / 1024, LAYOUT_VIRTIO_MMIO_GPA + i * LAYOUT_VIRTIO_MMIO_SIZE,
-                                   LAYOUT_PCI_FIRST_GSI + i % LAYOUT_PCI_GSI_COUNT);
+                                   layout_virtio_mmio_gsi(i, false));
     assert(length < VIRTIO_MMIO_WORDS_SIZE);
     return length;
 }

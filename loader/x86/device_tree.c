@@ -172,7 +172,7 @@ static void put_virtio_mmio(struct tree *tree, unsigned index)
     begin_at(tree, "virtio", gpa);
     put_string(tree, "compatible", "virtio,mmio");
     put_range(tree, gpa, LAYOUT_VIRTIO_MMIO_SIZE);
-    PUT_CELLS(tree, "interrupts", LAYOUT_PCI_FIRST_GSI + index % LAYOUT_PCI_GSI_COUNT, INTERRUPT_LEVEL_HIGH);
+    PUT_CELLS(tree, "interrupts", layout_virtio_mmio_gsi(index, true), INTERRUPT_LEVEL_HIGH);
     end(tree);
 }
 

@@ -18,3 +18,18 @@ void ram_layout_compute(uint64_t ram_size, struct ram_layout *layout)
         layout->count = 3;
     }
 }
+
+uint32_t layout_virtio_mmio_gsi(unsigned index, bool has_io_apic)
+{
+    assert(index < LAYOUT_VIRTIO_MMIO_COUNT);
+    _Static_assert(LAYOUT_VIRTIO_MMIO_COUNT <= LAYOUT_PCI_GSI_COUNT, "an input for each");
+    _Static_assert(__builtin_popcount(LAYOUT_8259_VIRTIO_GSIS) == LAYOUT_VIRTIO_MMIO_COUNT, "an input for each");
+
+    if (has_io_apic)
+        return LAYOUT_PCI_FIRST_GSI + index;
+
+    uint32_t left = LAYOUT_8259_VIRTIO_GSIS;
+    while (index-- > 0)
+        left &= left - 1;
+    return (uint32_t)__builtin_ctz(left);
+}

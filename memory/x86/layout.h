@@ -11,6 +11,7 @@
 #ifndef MEMORY_X86_LAYOUT_H
 #define MEMORY_X86_LAYOUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -85,9 +86,14 @@
 #define LAYOUT_COM1_GSI 4u
 #define LAYOUT_CMOS_GSI 8u
 #define LAYOUT_ACPI_SCI_GSI 9u
-/* The pins of PCI slots and of virtio devices without PCI: the I/O APIC's inputs that a PC has them on. */
+/* The pins of PCI slots, and of virtio devices without PCI: the I/O APIC's inputs that a PC has them on. */
 #define LAYOUT_PCI_FIRST_GSI 16u
 #define LAYOUT_PCI_GSI_COUNT 8u
+/*
+ * A kernel that is told of no I/O APIC has the 8259s alone: there virtio devices without PCI are at the inputs that a
+ * PC has free, one bit for each, and these are level triggered.
+ */
+#define LAYOUT_8259_VIRTIO_GSIS 0xdce0u
 
 #define LAYOUT_MIN_RAM_SIZE MIB(32)
 /* 2^46: what 46 physical address bits reach, well below the host's own address space. */
@@ -110,5 +116,8 @@ struct ram_layout {
  * ram_size: a multiple of 4096 from LAYOUT_MIN_RAM_SIZE to LAYOUT_MAX_RAM_SIZE. Pure: no I/O, no state.
  */
 void ram_layout_compute(uint64_t ram_size, struct ram_layout *layout);
+
+/* The GSI of a virtio device without PCI, index below LAYOUT_VIRTIO_MMIO_COUNT. Pure. */
+uint32_t layout_virtio_mmio_gsi(unsigned index, bool has_io_apic);
 
 #endif

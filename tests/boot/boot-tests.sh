@@ -7,7 +7,7 @@ boot_case() {
     # The bed has room for the guest and itself; a few sizes, because each has a saved state of its own.
     local bed=2048
     ((mib <= 1024)) || bed=7168
-    linux "boot: $case $kernel $image, $cpus vCPUs, $mib MiB" "$bed" "$root/tests/boot/boot-case" \
+    linux "boot: $case $kernel $image, $cpus vCPUs, $mib MiB" "$bed" "${root:?}/tests/boot/boot-case" \
         "$root/build/release/bin/quire" "$case" "$kernel" "$cpus" "$mib" "$root/build/guest/$kernel/$image" \
         "$root/build/guest/$kernel/initrd"
 }
@@ -65,6 +65,7 @@ boot_tests() {
             boot_case pvh small "$cpus" 128 vmlinux
         done
         boot_case reset-exit small 1 64 bzImage
+        boot_case no-tables small 1 64 bzImage
         boot_case crash small 1 64 bzImage
     fi
 }

@@ -322,7 +322,7 @@ START_TEST(as_many_virtio_devices_as_there_are_are_described)
     for (unsigned i = 0; i < count; i++) {
         const struct memory32 registers =
             MEMORY32(LAYOUT_VIRTIO_MMIO_GPA + i * LAYOUT_VIRTIO_MMIO_SIZE, LAYOUT_VIRTIO_MMIO_SIZE);
-        const struct interrupt interrupt = {{0x89, 6, 0, 0xd, 1}, LAYOUT_PCI_FIRST_GSI + i % LAYOUT_PCI_GSI_COUNT};
+        const struct interrupt interrupt = {{0x89, 6, 0, 0xd, 1}, layout_virtio_mmio_gsi(i, true)};
         const struct {
             struct memory32 registers;
             struct interrupt interrupt;

@@ -441,6 +441,70 @@ START_TEST(tables_of_a_file_are_read)
 }
 END_TEST
 
+static const char devices_text[] =
+    "boot.kernel = '/k'\nserial.backend = 'none'\n[[space]]\nname = 'io'\n"
+    "[[rng]]\n"
+    "[[disk]]\npath = '/d'\nname = 'data'\nspace = 'io'\nslot = 9\nread-only = true\nsnapshot = true\n"
+    "snapshot-in = '/var/tmp'\ncache = 'unsafe'\ndirect = true\nqueues = 4\nserial = 'S1'\n"
+    "[[net]]\nbackend = 'tap'\ninterface = 'tap0'\nmac = '52:54:00:12:34:56'\nqueues = 4\ntransport = 'mmio'\n"
+    "[[console]]\nbackend = 'stdio'\n"
+    "[[console.port]]\nname = 'org.quire.0'\nbackend = 'unix'\npath = '/s'\n"
+    "[[console.port]]\nname = 'second'\n"
+    "[[disk]]\npath = '/e'\n"
+    "[[net]]\nforward = ['tcp:2222-22', 'udp:0.0.0.0:53-10.0.2.20:53']\nreach-host = true\n";
+
+START_TEST(devices_of_a_file_are_read_in_their_order)
+{
+    static const struct {
+        enum config_device_kind kind;
+        const char *name;
+    } expected[] = {
+        {CONFIG_DEVICE_RNG, "rng0"},         {CONFIG_DEVICE_DISK, "data"},  {CONFIG_DEVICE_NET, "net0"},
+        {CONFIG_DEVICE_CONSOLE, "console0"}, {CONFIG_DEVICE_DISK, "disk1"}, {CONFIG_DEVICE_NET, "net1"},
+    };
+
+    ck_assert_int_eq(parse(devices_text), 0);
+    if (config_check(&config, &error) < 0)
+        ck_abort_msg("%s", error.text);
+    const struct config_device *devices = config.lists.devices;
+    ck_assert_uint_eq(config.lists.device_count, sizeof(expected) / sizeof(expected[0]));
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        ck_assert_int_eq(devices[i].kind, expected[i].kind);
+        ck_assert_str_eq(devices[i].name, expected[i].name);
+        ck_assert_str_eq(devices[i].space, i == 1 ? "io" : "default");
+        ck_assert_uint_eq(devices[i].slot, i == 1 ? 9 : CONFIG_NOT_GIVEN);
+        ck_assert_int_eq(devices[i].transport, i == 2 ? CONFIG_TRANSPORT_MMIO : CONFIG_TRANSPORT_PCI);
+    }
+    ck_assert_str_eq(devices[1].disk.path, "/d");
+    ck_assert(devices[1].disk.read_only && devices[1].disk.snapshot && devices[1].disk.direct);
+    ck_assert_str_eq(devices[1].disk.snapshot_in, "/var/tmp");
+    ck_assert_int_eq(devices[1].disk.cache, CONFIG_CACHE_UNSAFE);
+    ck_assert_uint_eq(devices[1].disk.queues, 4);
+    ck_assert_str_eq(devices[1].disk.serial, "S1");
+    ck_assert(!devices[4].disk.read_only && !devices[4].disk.snapshot && !devices[4].disk.direct);
+    ck_assert_ptr_null(devices[4].disk.snapshot_in);
+    ck_assert_int_eq(devices[4].disk.cache, CONFIG_CACHE_SAFE);
+    ck_assert_uint_eq(devices[4].disk.queues, 1);
+    ck_assert_str_eq(devices[4].disk.serial, "");
+    ck_assert_int_eq(devices[2].net.backend, CONFIG_NET_TAP);
+    ck_assert_str_eq(devices[2].net.interface, "tap0");
+    ck_assert_str_eq(devices[2].net.mac, "52:54:00:12:34:56");
+    ck_assert_uint_eq(devices[2].net.queues, 4);
+    ck_assert(!devices[2].net.reach_host);
+    ck_assert_int_eq(devices[5].net.backend, CONFIG_NET_USER);
+    ck_assert_str_eq(devices[5].net.mac, "");
+    ck_assert_uint_eq(devices[5].net.forward.count, 2);
+    ck_assert_str_eq(devices[5].net.forward.items[1].text, "udp:0.0.0.0:53-10.0.2.20:53");
+    ck_assert(devices[5].net.reach_host);
+    ck_assert_int_eq(devices[3].console.backend, CONFIG_SERIAL_STDIO);
+    ck_assert_uint_eq(devices[3].console.port_count, 2);
+    ck_assert_str_eq(devices[3].console.ports[0].name, "org.quire.0");
+    ck_assert_int_eq(devices[3].console.ports[0].backend, CONFIG_SERIAL_UNIX);
+    ck_assert_str_eq(devices[3].console.ports[0].path, "/s");
+    ck_assert_int_eq(devices[3].console.ports[1].backend, CONFIG_SERIAL_NONE);
+}
+END_TEST
+
 START_TEST(bad_table_changes_nothing_and_another_file_replaces_them)
 {
     ck_assert_int_eq(parse(tables_text), 0);
@@ -459,6 +523,12 @@ START_TEST(printed_tables_read_back_the_same)
     char *text = printed(&config);
     ck_assert_ptr_nonnull(strstr(text, "[[space.range]]\nname = \"b\"\nat = \"0x200000\"\n"));
     ck_assert_ptr_nonnull(strstr(text, "of = \"default\"\nfrom = \"0x1000\"\n"));
+    free(text);
+    ck_assert_int_eq(parse(devices_text), 0);
+    assert_prints_back();
+    text = printed(&config);
+    ck_assert_ptr_nonnull(strstr(text, "[[console.port]]\nname = \"second\"\n"));
+    ck_assert_ptr_nonnull(strstr(text, "forward = [\"tcp:2222-22\", \"udp:0.0.0.0:53-10.0.2.20:53\"]\n"));
     free(text);
 }
 END_TEST
@@ -678,6 +748,7 @@ static Suite *suite(void)
     tcase_add_test(memory, check_wants_a_backing_that_makes_sense);
     tcase_add_test(memory, check_lets_only_a_pty_choose_about_its_path);
     tcase_add_test(memory, tables_of_a_file_are_read);
+    tcase_add_test(memory, devices_of_a_file_are_read_in_their_order);
     tcase_add_test(memory, bad_table_changes_nothing_and_another_file_replaces_them);
     tcase_add_test(memory, printed_tables_read_back_the_same);
     tcase_add_test(memory, printed_configuration_reads_back_the_same);

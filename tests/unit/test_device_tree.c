@@ -132,7 +132,7 @@ START_TEST(virtio_devices_are_as_many_as_the_machine_has)
         ck_assert_uint_eq(cell(node, "reg", 0), 0);
         ck_assert_uint_eq(cell(node, "reg", 1), LAYOUT_VIRTIO_MMIO_GPA + i * LAYOUT_VIRTIO_MMIO_SIZE);
         ck_assert_uint_eq(cell(node, "reg", 3), LAYOUT_VIRTIO_MMIO_SIZE);
-        ck_assert_uint_eq(cell(node, "interrupts", 0), LAYOUT_PCI_FIRST_GSI + i % LAYOUT_PCI_GSI_COUNT);
+        ck_assert_uint_eq(cell(node, "interrupts", 0), layout_virtio_mmio_gsi(i, true));
         /* of_ioapic_type[] in arch/x86/kernel/devicetree.c: level, active high */
         ck_assert_uint_eq(cell(node, "interrupts", 1), 1);
     }

@@ -76,6 +76,21 @@ START_TEST(fixed_addresses_do_not_touch_each_other)
 }
 END_TEST
 
+START_TEST(virtio_devices_have_inputs_of_their_own)
+{
+    /* The timer, the keyboard, the cascade, both serial ports, the clock, ACPI and the coprocessor. */
+    uint32_t taken = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 13;
+
+    for (unsigned i = 0; i < LAYOUT_VIRTIO_MMIO_COUNT; i++) {
+        const uint32_t bit = 1u << layout_virtio_mmio_gsi(i, false);
+        ck_assert(bit < 1 << 16 && (taken & bit) == 0);
+        ck_assert((LAYOUT_8259_VIRTIO_GSIS & bit) != 0);
+        taken |= bit;
+        ck_assert_uint_eq(layout_virtio_mmio_gsi(i, true), 16 + i);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("layout");
@@ -85,6 +100,7 @@ int main(void)
     tcase_add_test(tcase, what_does_not_fit_below_the_hole_goes_above_4_gib);
     tcase_add_test(tcase, all_of_the_ram_is_somewhere_but_for_the_pc_hole);
     tcase_add_test(tcase, fixed_addresses_do_not_touch_each_other);
+    tcase_add_test(tcase, virtio_devices_have_inputs_of_their_own);
     suite_add_tcase(suite, tcase);
     return unit_test_run(suite);
 }

@@ -274,7 +274,7 @@ START_TEST(no_command_line_is_an_empty_one)
 }
 END_TEST
 
-#define VIRTIO_MMIO_WORDS "virtio_mmio.device=4K@0xfeb00000:16 virtio_mmio.device=4K@0xfeb01000:17 "
+#define VIRTIO_MMIO_WORDS "virtio_mmio.device=4K@0xfeb00000:5 virtio_mmio.device=4K@0xfeb01000:6 "
 
 START_TEST(without_tables_the_command_line_tells_of_virtio_devices)
 {
@@ -291,7 +291,7 @@ START_TEST(without_tables_the_command_line_tells_of_virtio_devices)
     ck_assert_str_eq(cmdline, "quiet -- word");
     machine.platform.virtio_mmio_count = LAYOUT_VIRTIO_MMIO_COUNT;
     expect_loaded();
-    ck_assert_ptr_nonnull(strstr(cmdline, " virtio_mmio.device=4K@0xfeb07000:23 quiet -- word"));
+    ck_assert_ptr_nonnull(strstr(cmdline, " virtio_mmio.device=4K@0xfeb07000:15 quiet -- word"));
 }
 END_TEST
 

@@ -3,6 +3,8 @@
  */
 #include "vmm/config/config.h"
 
+#include "devices/net/mac.h"
+#include "devices/net/user.h"
 #include "memory/x86/layout.h"
 #include "vmm/config/schema.h"
 
@@ -183,8 +185,32 @@ static int fail_device(const struct config *config, const struct config_device *
                            config_schema_name(&table->keys[key], name), error, "%s", text);
 }
 
+static bool is_same_host_port(const struct net_forward *forward, const struct net_forward *other)
+{
+    return forward->is_udp == other->is_udp && forward->host_port == other->host_port &&
+           forward->host_address.s_addr == other->host_address.s_addr;
+}
+
+static int check_forwards(const struct config *config, const struct config_device *device, struct error *error)
+{
+    const struct config_names *words = &device->net.forward;
+    struct error why;
+
+    for (size_t i = 0; i < words->count; i++) {
+        struct net_forward forward, other;
+        if (net_forward_parse(words->items[i].text, &forward, &why) < 0)
+            return fail_device(config, device, CONFIG_NET_FORWARD, error, why.text);
+        for (size_t j = 0; j < i; j++)
+            if (net_forward_parse(words->items[j].text, &other, &why) == 0 && is_same_host_port(&forward, &other))
+                return fail_device(config, device, CONFIG_NET_FORWARD, error,
+                                   "two forwards begin at the same port of the host; change one of them");
+    }
+    return 0;
+}
+
 static int check_net(const struct config *config, const struct config_device *device, struct error *error)
 {
+    uint8_t mac[NET_MAC_SIZE];
     const bool is_tap = device->net.backend == CONFIG_NET_TAP;
 
     if (is_tap && device->net.interface[0] == '\0')
@@ -200,7 +226,10 @@ static int check_net(const struct config *config, const struct config_device *de
     if (!is_tap && device->net.queues > 1)
         return fail_device(config, device, CONFIG_NET_QUEUES, error,
                            "\"user\" has one pair of queues; take it out, or choose backend = \"tap\"");
-    return 0;
+    if (device->net.mac[0] != '\0' && !net_mac_parse(device->net.mac, mac))
+        return fail_device(config, device, CONFIG_NET_MAC, error,
+                           "is no address that a device can have; write one as \"52:54:00:12:34:56\"");
+    return check_forwards(config, device, error);
 }
 
 /* What is wrong with a path, given a back end; NULL: nothing. */
@@ -222,6 +251,10 @@ static int check_console(const struct config *config, const struct config_device
                            error, mistake);
     for (size_t i = 0; i < device->console.port_count; i++) {
         const struct config_port *port = &device->console.ports[i];
+        if (i >= CONFIG_MAX_PORTS)
+            return config_error_at(config, &port->position, "port", error,
+                                   "there is room for %u in a console; put this one into another [[console]]",
+                                   CONFIG_MAX_PORTS);
         mistake = backend_mistake(port->backend, port->path);
         if (mistake != NULL)
             return config_error_at(config, &port->position, "port.backend", error, "%s", mistake);

@@ -121,6 +121,8 @@ enum config_transport { CONFIG_TRANSPORT_PCI, CONFIG_TRANSPORT_MMIO };
 
 /* PCI slots of devices go from 1 to this; there are as many devices at most. */
 #define CONFIG_MAX_SLOT 31u
+/* Ports of a console beside its own. */
+#define CONFIG_MAX_PORTS 30u
 
 /* What is behind memory; FILE: a path goes with it. */
 enum config_backing { CONFIG_BACKING_ANONYMOUS, CONFIG_BACKING_MEMFD, CONFIG_BACKING_FILE };

@@ -26,6 +26,14 @@ static bool key_is(const struct toml_node *node, const char *name)
 
 /* ---- One table ---- */
 
+static const char *table_help(const struct schema_table *table)
+{
+    const bool is_device = table == &config_port_table ||
+                           (table >= config_device_tables && table <= &config_device_tables[CONFIG_DEVICE_RNG]);
+
+    return is_device ? "'quire help devices'" : "'quire help keys'";
+}
+
 static int fail_unknown_key(const struct tables_reader *reader, const struct schema_table *table,
                             const struct toml_node *node)
 {
@@ -37,7 +45,8 @@ static int fail_unknown_key(const struct tables_reader *reader, const struct sch
     (void)snprintf(full, sizeof(full), "%s.%s", table->keys[0].section, node->key);
     (void)config_text_escape(shown, full, strlen(full));
     if (nearest == NULL)
-        return config_place_error(&place, shown, reader->error, "unknown key; 'quire help keys' lists those there are");
+        return config_place_error(&place, shown, reader->error, "unknown key; %s lists those there are",
+                                  table_help(table));
     return config_place_error(&place, shown, reader->error, "unknown key; did you mean %s?", nearest->name);
 }
 

@@ -328,7 +328,9 @@ static int step_memory(struct machine *machine, struct error *error)
 
 static int step_irqchip(struct machine *machine, struct error *error)
 {
-    return irqchip_create(&machine->irqchip, machine->vm_fd, error);
+    const uint16_t level_inputs = machine->config->boot.tables == CONFIG_TABLES_NONE ? LAYOUT_8259_VIRTIO_GSIS : 0;
+
+    return irqchip_create(&machine->irqchip, machine->vm_fd, level_inputs, error);
 }
 
 static int step_cpuid(struct machine *machine, struct error *error)

@@ -119,9 +119,10 @@ static int attach_pci(struct virtio_devices *devices, struct entry *entry, struc
 static int attach_mmio(struct virtio_devices *devices, struct entry *entry, struct error *error)
 {
     const unsigned index = entry->place;
-    const struct irq_line irq = {.set_level = devices->environment.set_level,
-                                 .context = devices->environment.irq_context,
-                                 .gsi = LAYOUT_PCI_FIRST_GSI + index % LAYOUT_PCI_GSI_COUNT};
+    const struct irq_line irq = {
+        .set_level = devices->environment.set_level,
+        .context = devices->environment.irq_context,
+        .gsi = layout_virtio_mmio_gsi(index, devices->environment.config->boot.tables != CONFIG_TABLES_NONE)};
 
     entry->mmio = virtio_mmio_create(entry->instance.device, &irq);
     if (entry->mmio == NULL)

@@ -5,6 +5,7 @@
 #include "devices/net/user.h"
 #include "vmm/config/schema.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -122,19 +123,17 @@ static struct net_backend *open_tap(const struct virtio_instance *instance, stru
     return backend;
 }
 
-static int choose_mac(const struct virtio_instance *instance, uint8_t mac[NET_MAC_SIZE], struct error *error)
+static void choose_mac(const struct virtio_instance *instance, uint8_t mac[NET_MAC_SIZE])
 {
     const struct config_device *device = instance->device_config;
 
     if (device->net.mac[0] == '\0') {
         net_mac_derive(instance->config->machine.name, device->name, mac);
-        return 0;
+    } else {
+        const bool is_address = net_mac_parse(device->net.mac, mac);
+        assert(is_address); /* config_check() */
+        (void)is_address;
     }
-    if (net_mac_parse(device->net.mac, mac))
-        return 0;
-    error_set(error, ERROR_CONFIG, "\"%s\" is no address that a device can have; write one as 52:54:00:12:34:56",
-              device->net.mac);
-    return prefix(instance, CONFIG_NET_MAC, error);
 }
 
 static int make_net(struct virtio_instance *instance, const struct virtio_instance_environment *environment,
@@ -142,8 +141,7 @@ static int make_net(struct virtio_instance *instance, const struct virtio_instan
 {
     struct virtio_net_options options = {.queue_pairs = instance->device_config->net.queues};
 
-    if (choose_mac(instance, options.mac, error) < 0)
-        return -1;
+    choose_mac(instance, options.mac);
     const bool is_tap = instance->device_config->net.backend == CONFIG_NET_TAP;
     struct net_backend *backend = is_tap ? open_tap(instance, error) : open_user(instance, error);
     if (backend == NULL)
@@ -180,6 +178,8 @@ static int make_port_hosts(struct virtio_instance *instance, const struct virtio
                            struct virtio_console_port_options *ports, struct error *error)
 {
     const size_t count = instance->device_config->console.port_count + 1;
+
+    _Static_assert(CONFIG_MAX_PORTS + 1 == VIRTIO_CONSOLE_PORT_MAX, "as many ports as the device has");
 
     instance->port_hosts = calloc(count, sizeof(struct virtio_port_host *));
     if (instance->port_hosts == NULL)

@@ -25,7 +25,17 @@ static int capture_power_on(struct irqchip *irqchip, struct error *error)
     return 0;
 }
 
-int irqchip_create(struct irqchip *irqchip, int vm_fd, struct error *error)
+static int set_chips(const struct irqchip *irqchip, struct error *error)
+{
+    for (size_t i = 0; i < sizeof(irqchip->power_on_chips) / sizeof(irqchip->power_on_chips[0]); i++) {
+        struct kvm_irqchip chip = irqchip->power_on_chips[i];
+        if (ioctl(irqchip->vm_fd, KVM_SET_IRQCHIP, &chip) < 0)
+            return ioctl_failed(error, "KVM_SET_IRQCHIP");
+    }
+    return 0;
+}
+
+int irqchip_create(struct irqchip *irqchip, int vm_fd, uint16_t level_inputs, struct error *error)
 {
     uint64_t identity_map = LAYOUT_KVM_IDENTITY_MAP_GPA;
     struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
@@ -40,7 +50,13 @@ int irqchip_create(struct irqchip *irqchip, int vm_fd, struct error *error)
         return ioctl_failed(error, "KVM_CREATE_IRQCHIP");
     if (ioctl(vm_fd, KVM_CREATE_PIT2, &pit) < 0)
         return ioctl_failed(error, "KVM_CREATE_PIT2");
-    return capture_power_on(irqchip, error);
+    if (capture_power_on(irqchip, error) < 0)
+        return -1;
+    if (level_inputs == 0)
+        return 0;
+    irqchip->power_on_chips[0].chip.pic.elcr = (uint8_t)level_inputs;
+    irqchip->power_on_chips[1].chip.pic.elcr = (uint8_t)(level_inputs >> 8);
+    return set_chips(irqchip, error);
 }
 
 void irqchip_set_level(void *context, uint32_t gsi, int level)
@@ -54,11 +70,8 @@ void irqchip_set_level(void *context, uint32_t gsi, int level)
 
 int irqchip_reset(const struct irqchip *irqchip, struct error *error)
 {
-    for (size_t i = 0; i < sizeof(irqchip->power_on_chips) / sizeof(irqchip->power_on_chips[0]); i++) {
-        struct kvm_irqchip chip = irqchip->power_on_chips[i];
-        if (ioctl(irqchip->vm_fd, KVM_SET_IRQCHIP, &chip) < 0)
-            return ioctl_failed(error, "KVM_SET_IRQCHIP");
-    }
+    if (set_chips(irqchip, error) < 0)
+        return -1;
     struct kvm_pit_state2 pit = irqchip->power_on_pit;
     if (ioctl(irqchip->vm_fd, KVM_SET_PIT2, &pit) < 0)
         return ioctl_failed(error, "KVM_SET_PIT2");

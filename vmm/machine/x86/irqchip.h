@@ -18,9 +18,10 @@ struct irqchip {
 
 /*
  * Makes the controllers in the VM behind vm_fd, before its first vCPU, and gives KVM the guest pages that it keeps for
- * itself (memory/x86/layout.h). 0, or -1 with *error.
+ * itself (memory/x86/layout.h). The 8259s' inputs are edge triggered but for those in level_inputs, a bit for each,
+ * which are as a PC's firmware sets up those of its PCI bus. 0, or -1 with *error.
  */
-int irqchip_create(struct irqchip *irqchip, int vm_fd, struct error *error);
+int irqchip_create(struct irqchip *irqchip, int vm_fd, uint16_t level_inputs, struct error *error);
 
 /* Sets the level of an input; context is the struct irqchip. For struct irq_line. Any thread. */
 void irqchip_set_level(void *context, uint32_t gsi, int level);
