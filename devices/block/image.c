@@ -37,6 +37,17 @@ static int check_kind(const struct block_image_options *options, int fd, struct 
     return 0;
 }
 
+static const char *open_remedy(bool is_writer, int reason)
+{
+    if (reason == ENOENT)
+        return "; 'truncate -s 8G' makes an empty one";
+    if (reason == EISDIR)
+        return "; a disk is a raw image or a block device";
+    return is_writer && (reason == EACCES || reason == EPERM || reason == EROFS)
+               ? "; a disk that is only read needs read-only"
+               : "";
+}
+
 /* O_NONBLOCK so that a FIFO does not have us wait; with it io_uring would not wait for a disk either. */
 static int open_file(const struct block_image_options *options, int flags, struct error *error)
 {
@@ -47,7 +58,7 @@ static int open_file(const struct block_image_options *options, int flags, struc
         return error_set(error, ERROR_CONFIG, "%s: its file system has no direct access; leave \"direct\" out",
                          options->path);
     if (fd < 0)
-        return cannot(error, options->path, "open it", is_writer ? "; a disk that is only read needs read-only" : "");
+        return cannot(error, options->path, "open it", open_remedy(is_writer, errno));
     if (check_kind(options, fd, error) == 0) {
         if (fcntl(fd, F_SETFL, flags & O_DIRECT) == 0)
             return fd;

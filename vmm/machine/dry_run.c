@@ -1,7 +1,10 @@
 #include "vmm/machine/dry_run.h"
 
 #include "devices/bus.h"
+#include "devices/pci/pci.h"
+#include "memory/x86/layout.h"
 #include "vmm/machine/legacy_devices.h"
+#include "vmm/maps/device_plan.h"
 #include "vmm/maps/maps.h"
 
 #include <inttypes.h>
@@ -59,6 +62,23 @@ static void print_ports(const struct bus *ports, FILE *out)
     }
 }
 
+/* A PCI bus, where the machine has one; *ret_bus is to be destroyed. */
+static int attach_pci(const struct config *config, struct bus *ports, struct pci_bus **ret_bus, struct error *error)
+{
+    const struct irq_line pins = {.set_level = ignore_level};
+
+    *ret_bus = NULL;
+    if (device_plan_count(config, CONFIG_TRANSPORT_PCI) == 0)
+        return 0;
+    *ret_bus = pci_bus_create(LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_SIZE, &pins);
+    if (*ret_bus == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    if (bus_attach(ports, LAYOUT_PCI_CONFIG_PORT, PCI_ADDRESS_PORT_COUNT, pci_bus_address(*ret_bus), error) < 0)
+        return -1;
+    return bus_attach(ports, LAYOUT_PCI_CONFIG_PORT + PCI_DATA_OFFSET, PCI_DATA_PORT_COUNT, pci_bus_data(*ret_bus),
+                      error);
+}
+
 int dry_run_print(const struct config *config, FILE *out, struct error *error)
 {
     struct log log = {.level = LOG_LEVEL_ERROR, .fd = STDERR_FILENO};
@@ -69,6 +89,7 @@ int dry_run_print(const struct config *config, FILE *out, struct error *error)
         .log = &log,
     };
     struct legacy_devices devices;
+    struct pci_bus *pci;
 
     if (print_maps(config, out, error) < 0)
         return -1;
@@ -79,8 +100,11 @@ int dry_run_print(const struct config *config, FILE *out, struct error *error)
         bus_destroy(ports);
         return -1;
     }
-    print_ports(ports, out);
+    const int result = attach_pci(config, ports, &pci, error);
+    if (result == 0)
+        print_ports(ports, out);
+    pci_bus_destroy(pci);
     legacy_devices_destroy(&devices);
     bus_destroy(ports);
-    return 0;
+    return result;
 }
