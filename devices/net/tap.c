@@ -166,8 +166,7 @@ static void tap_close(struct net_backend *backend)
 {
     struct tap *tap = tap_of(backend);
 
-    if (tap->queues[0].fd >= 0)
-        tap_set_offloads(backend, 0);
+    /* Offloads stay as they are: whoever opens it sets his own, and the sandbox has no ioctl for this thread. */
     for (unsigned i = 0; i < backend->queue_pairs; i++) {
         if (tap->loop != NULL)
             event_loop_remove(tap->loop, tap->queues[i].fd);

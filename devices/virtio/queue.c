@@ -439,7 +439,11 @@ static bool push_packed(struct virtq *queue, struct virtq_chain *const *chains, 
             return false;
         if (i == 0)
             first_flags = flags;
+        const uint16_t before = state->next_used;
         advance_packed(&state->next_used, &state->used_wrap, state->size, chains[i]->descriptor_count);
+        /* From a place alone it cannot be told how many turns ago that was. */
+        if (state->next_used <= before)
+            state->has_signalled = false;
     }
     return hvx_dma_store16(queue->dma, first, first_flags) == HV_SUCCESS;
 }
@@ -499,13 +503,10 @@ bool virtq_wants_interrupt(struct virtq *queue)
 {
     struct virtq_state *state = &queue->state;
     const bool has_old = state->has_signalled;
-    uint16_t old = state->signalled_used;
+    const uint16_t old = state->signalled_used;
 
     if (state->is_broken || !state->is_enabled)
         return false;
-    /* In a packed ring the place before may be behind a wrap. */
-    if (queue->features.is_packed && old > state->next_used)
-        old = (uint16_t)(old - state->size);
     state->signalled_used = state->next_used;
     state->has_signalled = true;
     /* What has been pushed is to be seen before the driver's wish is read. */

@@ -241,6 +241,33 @@ START_TEST(interrupts_come_only_where_they_are_wanted)
 }
 END_TEST
 
+START_TEST(interrupt_is_not_lost_after_more_than_a_turn_of_a_packed_ring)
+{
+    const struct fake_buffer buffers[] = {{BUFFERS, 1, true}};
+    uint16_t *driver = (uint16_t *)(void *)(fake_guest_memory + RINGS + 0x4000);
+    uint16_t used;
+    uint32_t written;
+
+    start(1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_RING_F_EVENT_IDX, 8);
+    fake_queue_add(&queue, buffers, 1);
+    fake_queue_serve(&queue);
+    ck_assert(fake_queue_used(&queue, &used, &written));
+    /* A driver that polls meanwhile gets nine more, and wants to be told from the eighth of them on. */
+    for (unsigned i = 0; i < 9; i++) {
+        fake_queue_add(&queue, buffers, 1);
+        struct virtq_chain *chain = virtio_pop(device, 0);
+        ck_assert_ptr_nonnull(chain);
+        virtio_push(device, 0, chain, 1);
+        ck_assert(fake_queue_used(&queue, &used, &written));
+    }
+    driver[0] = 0; /* place 0 of the second turn */
+    driver[1] = VRING_PACKED_EVENT_FLAG_DESC;
+    transport.interrupts = 0;
+    virtio_flush(device, 0);
+    ck_assert_uint_eq(transport.interrupts, 1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *all = suite_create("virtio_rng");
@@ -257,6 +284,7 @@ static Suite *suite(void)
     tcase_add_test(tests, driver_that_asks_for_what_was_not_offered_gets_no_further);
     tcase_add_loop_test(tests, size_that_is_no_power_of_two_breaks_a_split_queue_only, 0, FORM_COUNT);
     tcase_add_loop_test(tests, interrupts_come_only_where_they_are_wanted, 0, FORM_COUNT);
+    tcase_add_test(tests, interrupt_is_not_lost_after_more_than_a_turn_of_a_packed_ring);
     suite_add_tcase(all, tests);
     return all;
 }

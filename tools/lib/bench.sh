@@ -17,7 +17,8 @@ bench_range() {
 
 bench_rows=()
 
-# bench_row NAME OURS PEER UNIT KIND TARGET: KIND is ratio (ours / peer is to be at most TARGET) or ours (ours itself is).
+# bench_row NAME OURS PEER UNIT KIND TARGET: KIND is ratio (ours / peer is to be at most TARGET), least (it is to be at
+# least that) or ours (ours itself is to be at most that).
 bench_row() {
     bench_rows+=("$(printf '%s\t%s\t%s\t%s\t%s\t%s' "$@")")
 }
@@ -32,8 +33,8 @@ bench_print() {
         }
         {
             ratio = $3 > 0 ? $2 / $3 : 0
-            target = $5 " <= " $6
-            met = ($2 != "" && $3 != "" && ($5 == "ratio" ? ratio : $2) <= $6)
+            target = ($5 == "least" ? "ratio >= " : $5 " <= ") $6
+            met = ($2 != "" && $3 != "" && ($5 == "least" ? ratio >= $6 : ($5 == "ratio" ? ratio : $2) <= $6))
             if (json) {
                 printf "%s\n  {\"row\": \"%s\", \"ours\": %s, \"peer\": %s, ", (NR > 1 ? "," : ""), $1, value($2), value($3)
                 printf "\"unit\": \"%s\", \"ratio\": %.3f, \"target\": \"%s\", ", $4, ratio, target
