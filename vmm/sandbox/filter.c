@@ -134,7 +134,7 @@ static const struct rule rules[] = {
     CALL(fallocate, DISK, "the same without a ring"),
 
     /* taps */
-    IOCTL(TUNSETOFFLOAD, TAP | LOOP, "what the guest's driver can do; at the end, nothing"),
+    IOCTL(TUNSETOFFLOAD, TAP, "what the guest's driver can do"),
     IOCTL(TUNSETQUEUE, TAP, "how many queues it uses"),
 
     /* libslirp: the guest's connections become this thread's */
