@@ -545,17 +545,19 @@ struct device *pci_bus_address(struct pci_bus *bus)
     return &bus->address_device;
 }
 
-struct device *pci_bus_data(struct pci_bus *bus)
+int pci_bus_attach_ports(struct pci_bus *bus, struct bus *ports, struct error *error)
 {
-    return &bus->data_device;
+    /* Of the address register other devices may have all ports but the first. */
+    enum { ADDRESS_PORT_COUNT = 1, DATA_OFFSET = 4, DATA_PORT_COUNT = 4 };
+
+    if (bus_attach(ports, LAYOUT_PCI_CONFIG_PORT, ADDRESS_PORT_COUNT, &bus->address_device, error) < 0)
+        return -1;
+    return bus_attach(ports, LAYOUT_PCI_CONFIG_PORT + DATA_OFFSET, DATA_PORT_COUNT, &bus->data_device, error);
 }
 
-struct device *pci_bus_ecam(struct pci_bus *bus)
+int pci_bus_attach_memory(struct pci_bus *bus, struct bus *mmio, struct error *error)
 {
-    return &bus->ecam;
-}
-
-struct device *pci_bus_window(struct pci_bus *bus)
-{
-    return &bus->window;
+    if (bus_attach(mmio, LAYOUT_PCI_MMCONFIG_GPA, PCI_ECAM_SIZE, &bus->ecam, error) < 0)
+        return -1;
+    return bus_attach(mmio, bus->window_gpa, bus->window_size, &bus->window, error);
 }

@@ -7,6 +7,7 @@
 #ifndef DEVICES_PCI_PCI_H
 #define DEVICES_PCI_PCI_H
 
+#include "devices/bus.h"
 #include "devices/device.h"
 #include "memory/support/error.h"
 
@@ -22,10 +23,6 @@
 
 /* Of the configuration space in memory: one bus. */
 #define PCI_ECAM_SIZE (1u << 20)
-/* On the port bus: the address register, of which other devices may have all ports but the first, and the data. */
-#define PCI_ADDRESS_PORT_COUNT 1u
-#define PCI_DATA_OFFSET 4u
-#define PCI_DATA_PORT_COUNT 4u
 
 struct pci_function;
 
@@ -147,10 +144,14 @@ int pci_bus_attach(struct pci_bus *bus, unsigned slot, struct pci_function *func
 /* Everything as after power-on, and the registers where they were then. No vCPU may be running. */
 void pci_bus_reset(struct pci_bus *bus);
 
-/* What belongs on the buses: two registers on ports, the configuration space in memory, and the window. */
+/*
+ * Puts what is the bus's own where memory/x86/layout.h has it: two registers on ports; the configuration space and the
+ * window in memory. Before the machine runs. 0, or -1 with *error.
+ */
+int pci_bus_attach_ports(struct pci_bus *bus, struct bus *ports, struct error *error);
+int pci_bus_attach_memory(struct pci_bus *bus, struct bus *mmio, struct error *error);
+
+/* The address register, with which the bus's state is saved. */
 struct device *pci_bus_address(struct pci_bus *bus);
-struct device *pci_bus_data(struct pci_bus *bus);
-struct device *pci_bus_ecam(struct pci_bus *bus);
-struct device *pci_bus_window(struct pci_bus *bus);
 
 #endif

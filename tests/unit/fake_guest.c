@@ -165,6 +165,14 @@ static void set_status(struct virtio_device *device, uint8_t status)
     pthread_mutex_unlock(&device->lock);
 }
 
+const uint64_t fake_queue_forms[FAKE_QUEUE_FORM_COUNT] = {
+    0,
+    1ull << VIRTIO_RING_F_INDIRECT_DESC,
+    1ull << VIRTIO_RING_F_EVENT_IDX,
+    1ull << VIRTIO_F_RING_PACKED,
+    1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX,
+};
+
 bool fake_driver_begin(struct virtio_device *device, uint64_t features)
 {
     features |= 1ull << VIRTIO_F_VERSION_1;

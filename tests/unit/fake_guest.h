@@ -55,6 +55,10 @@ struct fake_queue {
     uint16_t places[256];
 };
 
+/* The features of all the forms that a queue can have. */
+enum { FAKE_QUEUE_FORM_COUNT = 5 };
+extern const uint64_t fake_queue_forms[FAKE_QUEUE_FORM_COUNT];
+
 /* Makes the driver accept features (and VIRTIO_F_VERSION_1), up to FEATURES_OK. Whether the device agrees. */
 bool fake_driver_begin(struct virtio_device *device, uint64_t features);
 

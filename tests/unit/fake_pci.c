@@ -101,11 +101,8 @@ void fake_pci_begin(struct fake_pci *pci)
     pci->bus = pci_bus_create(LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_SIZE, &pins);
     pci->ports = bus_create("ports", 0x10000);
     pci->mmio = bus_create("mmio", UINT64_MAX);
-    result |= bus_attach(pci->ports, LAYOUT_PCI_CONFIG_PORT, PCI_ADDRESS_PORT_COUNT, pci_bus_address(pci->bus), &error);
-    result |= bus_attach(pci->ports, LAYOUT_PCI_CONFIG_PORT + PCI_DATA_OFFSET, PCI_DATA_PORT_COUNT,
-                         pci_bus_data(pci->bus), &error);
-    result |= bus_attach(pci->mmio, LAYOUT_PCI_MMCONFIG_GPA, PCI_ECAM_SIZE, pci_bus_ecam(pci->bus), &error);
-    result |= bus_attach(pci->mmio, LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_SIZE, pci_bus_window(pci->bus), &error);
+    result |= pci_bus_attach_ports(pci->bus, pci->ports, &error);
+    result |= pci_bus_attach_memory(pci->bus, pci->mmio, &error);
     assert(result == 0);
 }
 

@@ -196,15 +196,7 @@ static void start(uint64_t features)
     fake_driver_start(device);
 }
 
-/* The forms that a queue can have. */
-static const uint64_t forms[] = {
-    FLUSH,
-    FLUSH | 1ull << VIRTIO_RING_F_INDIRECT_DESC,
-    FLUSH | 1ull << VIRTIO_RING_F_EVENT_IDX,
-    FLUSH | 1ull << VIRTIO_F_RING_PACKED,
-    FLUSH | 1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX,
-};
-enum { FORM_COUNT = sizeof(forms) / sizeof(forms[0]), KIND_COUNT = 3, ALL = FORM_COUNT * KIND_COUNT };
+enum { KIND_COUNT = 3, ALL = FAKE_QUEUE_FORM_COUNT * KIND_COUNT };
 
 static bool needs_reset(void)
 {
@@ -343,8 +335,8 @@ static void check_data(uint64_t offset, size_t size)
 
 START_TEST(reads_and_writes_reach_the_file)
 {
-    open_disk((enum kind)(_i / FORM_COUNT));
-    start(forms[_i % FORM_COUNT]);
+    open_disk((enum kind)(_i / FAKE_QUEUE_FORM_COUNT));
+    start(FLUSH | fake_queue_forms[_i % FAKE_QUEUE_FORM_COUNT]);
     ck_assert_uint_eq(run(VIRTIO_BLK_T_IN, 3, DATA, 2048), VIRTIO_BLK_S_OK);
     check_data(3 * 512, 2048);
     memset(data(0), 0xa5, 1024);
@@ -367,8 +359,8 @@ START_TEST(discards_and_zeroes_reach_the_file)
 {
     static const uint8_t zeroes[4096];
 
-    open_disk((enum kind)(_i / FORM_COUNT));
-    start(forms[_i % FORM_COUNT]);
+    open_disk((enum kind)(_i / FAKE_QUEUE_FORM_COUNT));
+    start(FLUSH | fake_queue_forms[_i % FAKE_QUEUE_FORM_COUNT]);
     for (uint32_t flags = 0; flags < 2; flags++) {
         ck_assert_uint_eq(run_range(VIRTIO_BLK_T_WRITE_ZEROES, 8 + flags * 100, 8, flags), VIRTIO_BLK_S_OK);
         check_file((8 + flags * 100) * 512, 4096, zeroes);
@@ -407,7 +399,7 @@ START_TEST(serial_number_is_cut_to_20_bytes)
     uint32_t written;
 
     open_disk(URING);
-    start(forms[_i]);
+    start(FLUSH | fake_queue_forms[_i]);
     memset(data(0), 0xee, 32);
     add(0, VIRTIO_BLK_T_GET_ID, 0, DATA, 20);
     fake_queue_serve(&queue);
@@ -425,9 +417,9 @@ START_TEST(many_requests_in_two_queues_come_back_each_to_its_own)
     uint32_t written;
     unsigned left = SLOTS;
 
-    open_disk((enum kind)(_i / FORM_COUNT));
-    has_indirect = forms[_i % FORM_COUNT] >> VIRTIO_RING_F_INDIRECT_DESC & 1;
-    ck_assert(fake_driver_begin(device, forms[_i % FORM_COUNT] | 1 << VIRTIO_BLK_F_MQ));
+    open_disk((enum kind)(_i / FAKE_QUEUE_FORM_COUNT));
+    has_indirect = fake_queue_forms[_i % FAKE_QUEUE_FORM_COUNT] >> VIRTIO_RING_F_INDIRECT_DESC & 1;
+    ck_assert(fake_driver_begin(device, FLUSH | fake_queue_forms[_i % FAKE_QUEUE_FORM_COUNT] | 1 << VIRTIO_BLK_F_MQ));
     fake_queue_enable(&queue, device, 0, RING_SIZE, RINGS);
     fake_queue_enable(&second, device, 1, RING_SIZE, RINGS_2);
     fake_driver_start(device);
@@ -573,7 +565,7 @@ START_TEST(saved_state_makes_another_disk_the_same)
     size_t size, size_again;
 
     open_disk(INLINE);
-    start(forms[_i] | 1 << VIRTIO_BLK_F_CONFIG_WCE);
+    start(FLUSH | fake_queue_forms[_i] | 1 << VIRTIO_BLK_F_CONFIG_WCE);
     choose_cache_mode(0);
     ck_assert_uint_eq(run(VIRTIO_BLK_T_OUT, 0, DATA, 512), VIRTIO_BLK_S_OK);
     add(0, VIRTIO_BLK_T_IN, 0, DATA + 4096, 512);
@@ -849,7 +841,7 @@ END_TEST
 START_TEST(malformed_requests_fail_alone)
 {
     open_disk(INLINE);
-    start(forms[_i]);
+    start(FLUSH | fake_queue_forms[_i]);
     /* Lengths, types, flags. */
     ck_assert_uint_eq(run(VIRTIO_BLK_T_IN, 0, DATA, 511), VIRTIO_BLK_S_IOERR);
     ck_assert_uint_eq(run(VIRTIO_BLK_T_OUT, 0, DATA, 700), VIRTIO_BLK_S_IOERR);
@@ -883,7 +875,7 @@ END_TEST
 START_TEST(header_and_status_may_lie_anywhere)
 {
     open_disk(INLINE);
-    start(forms[_i]);
+    start(FLUSH | fake_queue_forms[_i]);
     /* The header in three pieces, one with data; the status behind the data. */
     const struct fake_buffer write[] = {
         {DATA, 3, false}, {DATA + 3, 6, false}, {DATA + 9, 7 + 512, false}, {DATA + 0x1000, 1, true}};
@@ -906,7 +898,7 @@ END_TEST
 START_TEST(buffers_that_may_not_be_reached_fail_the_request)
 {
     open_disk(INLINE);
-    start(forms[_i]);
+    start(FLUSH | fake_queue_forms[_i]);
     fake_guest_protect(DATA, 4096, HV_MEMORY_READ);
     ck_assert_uint_eq(run(VIRTIO_BLK_T_IN, 0, DATA, 512), VIRTIO_BLK_S_IOERR);
     ck_assert_uint_eq(run(VIRTIO_BLK_T_OUT, 0, DATA, 512), VIRTIO_BLK_S_OK);
@@ -924,7 +916,7 @@ START_TEST(request_without_a_status_breaks_the_device)
 
     open_disk(INLINE);
     for (unsigned i = 0; i < 3; i++) {
-        start(forms[_i]);
+        start(FLUSH | fake_queue_forms[_i]);
         set_header(0, VIRTIO_BLK_T_IN, 0);
         fake_guest_protect(DATA, 4096, HV_MEMORY_READ);
         add_buffers(0, buffers[i], i == 0 ? 1 : 2);
@@ -932,7 +924,7 @@ START_TEST(request_without_a_status_breaks_the_device)
         ck_assert(needs_reset());
         fake_guest_protect(DATA, 4096, HV_MEMORY_READ | HV_MEMORY_WRITE);
     }
-    start(forms[_i]);
+    start(FLUSH | fake_queue_forms[_i]);
     ck_assert_uint_eq(run(VIRTIO_BLK_T_IN, 0, DATA, 512), VIRTIO_BLK_S_OK);
 }
 END_TEST
@@ -1022,7 +1014,7 @@ START_TEST(reset_waits_for_what_is_in_flight_and_drops_it)
     uint32_t written;
 
     open_held_disk();
-    start(forms[_i]);
+    start(FLUSH | fake_queue_forms[_i]);
     for (unsigned i = 0; i < 4; i++)
         add(i, i % 2 != 0 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, i, DATA + 0x1000 * i, 512);
     fake_queue_serve(&queue);
@@ -1047,7 +1039,7 @@ START_TEST(reset_waits_for_what_is_in_flight_and_drops_it)
     for (unsigned i = 0; i < 0x10000; i++)
         ck_assert_uint_eq(fake_guest_memory[RINGS + i], 0);
     /* And on it goes. */
-    start(forms[_i]);
+    start(FLUSH | fake_queue_forms[_i]);
     add(0, VIRTIO_BLK_T_IN, 0, DATA, 512);
     fake_queue_serve(&queue);
     ck_assert(!fake_queue_used(&queue, &used, &written));
@@ -1140,7 +1132,7 @@ START_TEST(real_engines_stop_with_requests_in_flight)
 {
     open_disk((enum kind)_i);
     for (unsigned round = 0; round < 20; round++) {
-        start(forms[round % FORM_COUNT]);
+        start(FLUSH | fake_queue_forms[round % FAKE_QUEUE_FORM_COUNT]);
         for (unsigned i = 0; i < SLOTS; i++)
             add(i, VIRTIO_BLK_T_OUT, 64 * i, DATA + 0x8000 * i, 512);
         fake_queue_serve(&queue);
@@ -1306,7 +1298,7 @@ START_TEST(random_operations_agree_with_a_model)
         host.most = 1000;
     for (unsigned done = 0; done < OPERATIONS;) {
         if (below(50) == 0 || done == 0)
-            start(forms[below(FORM_COUNT)]);
+            start(FLUSH | fake_queue_forms[below(FAKE_QUEUE_FORM_COUNT)]);
         const unsigned count = 1 + below(SLOTS);
         for (unsigned i = 0; i < count; i++)
             expected[i] = add_random(i);
@@ -1327,13 +1319,13 @@ static void add_data_tests(TCase *tests)
     tcase_add_loop_test(tests, reads_and_writes_reach_the_file, 0, ALL);
     tcase_add_loop_test(tests, discards_and_zeroes_reach_the_file, 0, ALL);
     tcase_add_test(tests, zeroes_are_written_where_the_host_cannot_make_them);
-    tcase_add_loop_test(tests, serial_number_is_cut_to_20_bytes, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, serial_number_is_cut_to_20_bytes, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_loop_test(tests, many_requests_in_two_queues_come_back_each_to_its_own, 0, ALL);
     tcase_add_loop_test(tests, unaligned_requests_pass_a_direct_image, 0, KIND_COUNT);
     tcase_add_test(tests, flush_syncs_where_the_cache_is_safe);
     tcase_add_test(tests, driver_without_flushes_has_each_write_synced);
     tcase_add_test(tests, driver_may_choose_the_cache_mode_if_that_was_agreed_on);
-    tcase_add_loop_test(tests, saved_state_makes_another_disk_the_same, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, saved_state_makes_another_disk_the_same, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, configuration_says_what_the_disk_is);
     tcase_add_loop_test(tests, overlay_keeps_writes_and_the_image_stays, 0, 2 * KIND_COUNT);
     tcase_add_test(tests, overlay_at_its_limit_fails_as_a_full_disk);
@@ -1351,11 +1343,11 @@ static void add_trouble_tests(TCase *tests)
     tcase_add_loop_test(tests, file_that_may_not_grow_fails_and_the_disk_goes_on, 0, KIND_COUNT);
     tcase_add_loop_test(tests, read_only_disk_is_not_written, 0, KIND_COUNT);
     tcase_add_test(tests, places_beyond_the_end_are_refused);
-    tcase_add_loop_test(tests, malformed_requests_fail_alone, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, header_and_status_may_lie_anywhere, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, buffers_that_may_not_be_reached_fail_the_request, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, request_without_a_status_breaks_the_device, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, reset_waits_for_what_is_in_flight_and_drops_it, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, malformed_requests_fail_alone, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, header_and_status_may_lie_anywhere, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, buffers_that_may_not_be_reached_fail_the_request, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, request_without_a_status_breaks_the_device, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, reset_waits_for_what_is_in_flight_and_drops_it, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, reset_ends_a_request_between_two_steps);
     tcase_add_test(tests, no_more_are_in_flight_than_a_queue_holds);
     tcase_add_loop_test(tests, end_waits_for_requests_of_a_thread_that_has_ended, 0, KIND_COUNT);

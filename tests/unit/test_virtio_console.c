@@ -103,16 +103,6 @@ static void teardown(void)
 
 /* ---- The driver ---- */
 
-/* The forms that a queue can have. */
-static const uint64_t forms[] = {
-    0,
-    1ull << VIRTIO_RING_F_INDIRECT_DESC,
-    1ull << VIRTIO_RING_F_EVENT_IDX,
-    1ull << VIRTIO_F_RING_PACKED,
-    1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX,
-};
-enum { FORM_COUNT = sizeof(forms) / sizeof(forms[0]) };
-
 static const uint64_t MULTIPORT = 1ull << VIRTIO_CONSOLE_F_MULTIPORT | 1ull << VIRTIO_CONSOLE_F_SIZE;
 
 static unsigned in_queue(unsigned port)
@@ -287,7 +277,7 @@ static size_t receive(unsigned port, const char *text)
 
 START_TEST(driver_hears_of_all_ports)
 {
-    start(forms[_i] | MULTIPORT);
+    start(fake_queue_forms[_i] | MULTIPORT);
     shake_hands();
     ck_assert(!needs_reset());
     ck_assert_uint_gt(transport.interrupts, 0);
@@ -342,11 +332,11 @@ END_TEST
 
 START_TEST(clients_that_come_and_go_are_told_and_take_no_room)
 {
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     transport.interrupts = 0;
     virtio_console_set_connected(console, 1, true);
     /* A driver that gives no event index has all of them interrupt. */
-    if (!(forms[_i] >> VIRTIO_RING_F_EVENT_IDX & 1))
+    if (!(fake_queue_forms[_i] >> VIRTIO_RING_F_EVENT_IDX & 1))
         ck_assert_uint_eq(transport.interrupts, 1);
     expect_control(1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
     virtio_console_set_connected(console, 1, true);
@@ -439,7 +429,7 @@ START_TEST(consoles_are_told_their_size_by_message)
 {
     const uint16_t size[] = {100, 50};
 
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     virtio_console_resize(console, 2, 7, 8);
     virtio_console_resize(console, 1, 100, 50); /* a channel has none */
     virtio_console_resize(console, 0, 100, 50);
@@ -461,7 +451,7 @@ END_TEST
 
 START_TEST(output_goes_to_the_port_that_it_is_for)
 {
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     for (unsigned round = 0; round < 100; round++) {
         send(0, "to the console\n");
         send(2, "to the second");
@@ -478,7 +468,7 @@ END_TEST
 
 START_TEST(driver_of_one_port_needs_no_messages)
 {
-    start(forms[_i]);
+    start(fake_queue_forms[_i]);
     send(0, "hello");
     expect_output(0, "hello");
     add_input_buffers(0, 1, 16);
@@ -493,7 +483,7 @@ END_TEST
 
 START_TEST(request_waits_for_a_back_end_without_room)
 {
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     ends[1].room = 4;
     send(1, "0123456789");
     ck_assert_uint_eq(count_used(out_queue(1)), 0);
@@ -522,7 +512,7 @@ START_TEST(large_request_takes_turns)
     const struct fake_buffer buffers[] = {{BIG, 200000, false}, {BIG + 200000, 100000, false}};
     unsigned turns = 0;
 
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     for (size_t i = 0; i < 300000; i++)
         fake_guest_memory[BIG + i] = (uint8_t)(i * 7 + (i >> 8));
     fake_queue_add(&queues[out_queue(1)], buffers, 2);
@@ -579,7 +569,7 @@ START_TEST(input_fills_the_buffers_of_its_port)
     uint16_t id;
     uint32_t written;
 
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     for (unsigned round = 0; round < 40; round++) {
         add_input_buffers(1, 2, 4);
         add_input_buffers(2, 1, 100);
@@ -601,7 +591,7 @@ END_TEST
 
 START_TEST(input_waits_for_buffers)
 {
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     ck_assert_uint_eq(receive(1, "abcdef"), 0);
     serve(in_queue(1));
     ck_assert_uint_eq(ends[1].asked, 1);
@@ -661,7 +651,7 @@ START_TEST(messages_about_ports_that_are_not_there_are_ignored)
 {
     static const uint32_t ids[] = {PORTS, PORTS + 1, VIRTIO_CONSOLE_PORT_MAX, 0x80000000, VIRTIO_CONSOLE_BAD_ID};
 
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     for (uint16_t event = 1; event < 12; event++)
         for (unsigned i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
             send_control(ids[i], event, 1);
@@ -684,7 +674,7 @@ START_TEST(message_that_is_too_short_breaks_the_device)
 {
     const struct fake_buffer buffer = {buffer_of(CONTROL_OUT, 0), 7, false};
 
-    start(forms[_i] | MULTIPORT);
+    start(fake_queue_forms[_i] | MULTIPORT);
     fake_queue_add(&queues[CONTROL_OUT], &buffer, 1);
     serve(CONTROL_OUT);
     ck_assert(needs_reset());
@@ -696,7 +686,7 @@ START_TEST(buffer_too_small_for_a_message_breaks_the_device)
 {
     const struct fake_buffer buffer = {buffer_of(CONTROL_IN, 0), 7, true};
 
-    start(forms[_i] | MULTIPORT);
+    start(fake_queue_forms[_i] | MULTIPORT);
     fake_queue_add(&queues[CONTROL_IN], &buffer, 1);
     send_control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
     ck_assert(needs_reset());
@@ -715,7 +705,7 @@ START_TEST(buffer_that_is_refused_breaks_the_device)
     const uint64_t gpa = BIG;
     const struct fake_buffer buffers[] = {{gpa, 64, is_written}, {gpa + 4096, 64, is_written}};
 
-    start_and_open(forms[_i / 4]);
+    start_and_open(fake_queue_forms[_i / 4]);
     fake_guest_protect(gpa + 4096, 4096, is_written ? HV_MEMORY_READ : HV_MEMORY_WRITE);
     fake_queue_add(&queues[queue], buffers, 2);
     if (queue == CONTROL_IN) {
@@ -730,14 +720,14 @@ START_TEST(buffer_that_is_refused_breaks_the_device)
         ck_assert_uint_eq(fake_guest_memory[gpa + i], 0);
     ck_assert_uint_eq(ends[1].used, 0);
     /* And a reset makes it good again. */
-    start_and_open(forms[_i / 4]);
+    start_and_open(fake_queue_forms[_i / 4]);
     ck_assert(!needs_reset());
 }
 END_TEST
 
 START_TEST(queues_of_ports_that_were_not_agreed_on_are_left_alone)
 {
-    ck_assert(fake_driver_begin(device, forms[_i]));
+    ck_assert(fake_driver_begin(device, fake_queue_forms[_i]));
     for (unsigned i = 0; i < QUEUES; i++)
         fake_queue_enable(&queues[i], device, i, RING_SIZE, RINGS + 0x10000u * i);
     fake_driver_start(device);
@@ -761,7 +751,7 @@ START_TEST(message_in_pieces_and_with_room_for_an_answer_is_read)
     const struct fake_buffer buffers[] = {{gpa, 3, false}, {gpa + 3, 0, false}, {gpa + 3, 50, false}, {gpa, 4, true}};
     const struct virtio_console_control message = {.event = VIRTIO_CONSOLE_DEVICE_READY, .value = 1};
 
-    start(forms[_i] | MULTIPORT);
+    start(fake_queue_forms[_i] | MULTIPORT);
     memcpy(fake_guest_memory + gpa, &message, sizeof(message));
     fake_queue_add(&queues[CONTROL_OUT], buffers, 4);
     serve(CONTROL_OUT);
@@ -771,7 +761,7 @@ END_TEST
 
 START_TEST(rings_that_go_away_break_the_device_at_any_moment)
 {
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     add_input_buffers(1, 4, 16);
     for (unsigned queue = 0; queue < QUEUES; queue++)
         fake_guest_protect(RINGS + 0x10000u * queue, 0x10000, 0);
@@ -789,7 +779,7 @@ END_TEST
 
 START_TEST(reset_drops_all_that_was_the_driver_s)
 {
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     virtio_console_set_connected(console, 1, true);
     expect_control(1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
     virtio_console_set_connected(console, 1, false); /* is pending */
@@ -803,7 +793,7 @@ START_TEST(reset_drops_all_that_was_the_driver_s)
     virtio_console_writable(console, 1);
     ck_assert_uint_eq(ends[1].used, 0);
     /* The next begins at the beginning: all ports are closed, and requests are sent from their first byte. */
-    start(forms[_i] | MULTIPORT);
+    start(fake_queue_forms[_i] | MULTIPORT);
     shake_hands();
     add_input_buffers(1, 1, 16);
     ck_assert_uint_eq(receive(1, "abc"), 0);
@@ -814,12 +804,12 @@ END_TEST
 
 START_TEST(driver_after_a_reset_is_not_stuck_behind_a_back_end_that_has_room)
 {
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     ends[1].room = 0;
     send(1, "old");
     fake_driver_reset(device);
     ends[1].room = 100;
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     send(1, "new");
     expect_output(1, "new");
 }
@@ -850,7 +840,7 @@ START_TEST(saved_state_makes_another_console_the_same)
     struct error error;
     size_t size, size_again;
 
-    start_and_open(forms[_i]);
+    start_and_open(fake_queue_forms[_i]);
     virtio_console_set_connected(console, 1, true);
     expect_control(1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
     send_control(2, VIRTIO_CONSOLE_PORT_OPEN, 0);
@@ -911,37 +901,38 @@ END_TEST
 
 static void add_all(TCase *tests)
 {
-    tcase_add_loop_test(tests, driver_hears_of_all_ports, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, driver_hears_of_all_ports, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, second_time_ready_tells_nothing_new);
     tcase_add_test(tests, driver_that_is_not_ready_hears_nothing);
     tcase_add_test(tests, state_of_the_host_is_told_when_a_port_is_ready);
-    tcase_add_loop_test(tests, clients_that_come_and_go_are_told_and_take_no_room, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, clients_that_come_and_go_are_told_and_take_no_room, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, client_that_has_left_before_it_was_told_is_not_told_as_there);
     tcase_add_test(tests, message_that_comes_while_there_is_no_buffer_waits);
     tcase_add_test(tests, terminal_that_changes_its_size_is_told_in_the_configuration);
-    tcase_add_loop_test(tests, consoles_are_told_their_size_by_message, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, output_goes_to_the_port_that_it_is_for, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, driver_of_one_port_needs_no_messages, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, request_waits_for_a_back_end_without_room, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, large_request_takes_turns, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, consoles_are_told_their_size_by_message, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, output_goes_to_the_port_that_it_is_for, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, driver_of_one_port_needs_no_messages, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, request_waits_for_a_back_end_without_room, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, large_request_takes_turns, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, request_that_shrinks_while_it_waits_is_over);
     tcase_add_test(tests, emergency_writes_need_no_driver);
-    tcase_add_loop_test(tests, input_fills_the_buffers_of_its_port, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, input_waits_for_buffers, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, input_fills_the_buffers_of_its_port, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, input_waits_for_buffers, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, input_waits_while_the_port_is_closed);
     tcase_add_test(tests, input_is_asked_for_when_a_driver_starts);
     tcase_add_test(tests, buffers_without_room_take_a_bounded_time);
-    tcase_add_loop_test(tests, messages_about_ports_that_are_not_there_are_ignored, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, message_that_is_too_short_breaks_the_device, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, buffer_too_small_for_a_message_breaks_the_device, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, buffer_that_is_refused_breaks_the_device, 0, 4 * FORM_COUNT);
-    tcase_add_loop_test(tests, queues_of_ports_that_were_not_agreed_on_are_left_alone, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, message_in_pieces_and_with_room_for_an_answer_is_read, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, rings_that_go_away_break_the_device_at_any_moment, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, reset_drops_all_that_was_the_driver_s, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, driver_after_a_reset_is_not_stuck_behind_a_back_end_that_has_room, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, messages_about_ports_that_are_not_there_are_ignored, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, message_that_is_too_short_breaks_the_device, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, buffer_too_small_for_a_message_breaks_the_device, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, buffer_that_is_refused_breaks_the_device, 0, 4 * FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, queues_of_ports_that_were_not_agreed_on_are_left_alone, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, message_in_pieces_and_with_room_for_an_answer_is_read, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, rings_that_go_away_break_the_device_at_any_moment, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, reset_drops_all_that_was_the_driver_s, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, driver_after_a_reset_is_not_stuck_behind_a_back_end_that_has_room, 0,
+                        FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, host_s_state_outlives_a_reset);
-    tcase_add_loop_test(tests, saved_state_makes_another_console_the_same, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, saved_state_makes_another_console_the_same, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, ports_that_cannot_be_are_an_error);
 }
 

@@ -172,15 +172,6 @@ static void teardown(void)
     ck_assert_int_eq(fake_guest_pins, 0);
 }
 
-static const uint64_t forms[] = {
-    0,
-    1ull << VIRTIO_RING_F_INDIRECT_DESC,
-    1ull << VIRTIO_RING_F_EVENT_IDX,
-    1ull << VIRTIO_F_RING_PACKED,
-    1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX,
-};
-enum { FORM_COUNT = sizeof(forms) / sizeof(forms[0]) };
-
 /* All queues that the features give. */
 static void start(uint64_t features, uint16_t size)
 {
@@ -263,7 +254,7 @@ START_TEST(packets_are_sent_round_and_round)
     const struct virtio_net_hdr_v1 header = {.num_buffers = 9, .hdr_len = 3, .csum_start = 5};
     const struct virtio_net_hdr_v1 clean = {0};
 
-    start(forms[_i], 8);
+    start(fake_queue_forms[_i], 8);
     for (unsigned round = 0; round < 100; round++) {
         add_packet(BUFFERS, &header, 60 + round, round);
         serve_send();
@@ -351,7 +342,7 @@ START_TEST(malformed_packets_are_dropped_and_given_back)
     uint16_t id;
     uint32_t written;
 
-    start(forms[_i], 32);
+    start(fake_queue_forms[_i], 32);
     for (unsigned i = 0; i < count; i++) {
         fake_queue_add(&queues[SEND], bad[i], bad[i][1].length > 0 ? 2 : 1);
         fake_queue_serve(&queues[SEND]);
@@ -372,7 +363,7 @@ START_TEST(packets_wait_in_the_ring_while_the_host_has_no_room)
     uint16_t id;
     uint32_t written;
 
-    start(forms[_i], 8);
+    start(fake_queue_forms[_i], 8);
     host.send_result = -EAGAIN;
     add_packet(BUFFERS, &header, 60, 1);
     add_packet(BUFFERS + 0x1000, &header, 60, 2);
@@ -427,7 +418,7 @@ START_TEST(turns_are_bounded)
 {
     const struct virtio_net_hdr_v1 header = {0};
 
-    start(forms[_i], 256);
+    start(fake_queue_forms[_i], 256);
     clear_notification(SEND);
     for (unsigned i = 0; i < 100; i++)
         add_packet(BUFFERS, &header, 60, 0);
@@ -482,7 +473,7 @@ static bool is_used_up(void)
 
 START_TEST(packets_are_received_round_and_round)
 {
-    start(forms[_i], 4);
+    start(fake_queue_forms[_i], 4);
     for (unsigned round = 0; round < 100; round++) {
         add_buffers(0, 1, 2048);
         fake_queue_serve(&queues[RECEIVE]);
@@ -499,7 +490,7 @@ END_TEST
 
 START_TEST(large_packets_are_spread_over_buffers)
 {
-    const uint64_t features = forms[_i] | MERGEABLE;
+    const uint64_t features = fake_queue_forms[_i] | MERGEABLE;
     unsigned next = 0;
 
     start(features, 256);
@@ -541,7 +532,7 @@ END_TEST
 
 START_TEST(merged_buffers_go_round_and_round)
 {
-    start(forms[_i] | MERGEABLE, 8);
+    start(fake_queue_forms[_i] | MERGEABLE, 8);
     for (unsigned round = 0; round < 50; round++) {
         add_buffers(0, 3, 1536);
         fake_queue_serve(&queues[RECEIVE]);
@@ -556,7 +547,7 @@ END_TEST
 
 START_TEST(packets_stay_with_the_host_while_there_are_no_buffers)
 {
-    start(forms[_i], 8);
+    start(fake_queue_forms[_i], 8);
     ck_assert(!host.for_packets);
     arrive(100, 1);
     arrive(100, 2);
@@ -577,7 +568,7 @@ END_TEST
 
 START_TEST(large_packet_waits_for_more_buffers)
 {
-    start(forms[_i] | MERGEABLE, 64);
+    start(fake_queue_forms[_i] | MERGEABLE, 64);
     /* Not from before the start. */
     clear_notification(RECEIVE);
     add_buffers(0, 10, 1536);
@@ -604,7 +595,7 @@ END_TEST
 
 START_TEST(packet_that_can_never_fit_is_dropped)
 {
-    start(forms[_i] | MERGEABLE, 4);
+    start(fake_queue_forms[_i] | MERGEABLE, 4);
     add_buffers(0, 4, 1536);
     fake_queue_serve(&queues[RECEIVE]);
     arrive(30000, 1);
@@ -613,7 +604,7 @@ START_TEST(packet_that_can_never_fit_is_dropped)
     check_received(0, 1536, 100, 2);
     ck_assert_uint_eq(counters()->received_dropped, 1);
     /* Nor does one in more buffers than one packet may have. */
-    start(forms[_i] | MERGEABLE, 256);
+    start(fake_queue_forms[_i] | MERGEABLE, 256);
     add_buffers(0, 256, 64);
     fake_queue_serve(&queues[RECEIVE]);
     arrive(5000, 1);
@@ -625,7 +616,7 @@ END_TEST
 
 START_TEST(without_merging_a_packet_has_one_buffer)
 {
-    start(forms[_i], 8);
+    start(fake_queue_forms[_i], 8);
     add_buffers(0, 4, 1536);
     fake_queue_serve(&queues[RECEIVE]);
     arrive(1525, 1);
@@ -643,7 +634,7 @@ START_TEST(unusable_receive_buffers_break_the_device)
         {BUFFERS, HEADER - 1, true}, {BUFFERS, 2048, false}, {FAKE_GUEST_SIZE - 64, 2048, true}};
 
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        start(forms[_i] | MERGEABLE, 8);
+        start(fake_queue_forms[_i] | MERGEABLE, 8);
         host.incoming_next = host.incoming_count = 0;
         fake_queue_add(&queues[RECEIVE], &bad[i], 1);
         fake_queue_serve(&queues[RECEIVE]);
@@ -651,7 +642,7 @@ START_TEST(unusable_receive_buffers_break_the_device)
         ck_assert(!host.for_packets);
     }
     /* Behind good ones, in the middle of a packet. */
-    start(forms[_i] | MERGEABLE, 8);
+    start(fake_queue_forms[_i] | MERGEABLE, 8);
     add_buffers(0, 2, 2048);
     fake_queue_add(&queues[RECEIVE], &bad[2], 1);
     fake_queue_serve(&queues[RECEIVE]);
@@ -665,7 +656,7 @@ END_TEST
 
 START_TEST(receiving_is_bounded_and_interrupts_once)
 {
-    start(forms[_i], 256);
+    start(fake_queue_forms[_i], 256);
     add_buffers(0, 100, 2048);
     fake_queue_serve(&queues[RECEIVE]);
     for (unsigned i = 0; i < 100; i++)
@@ -781,7 +772,7 @@ START_TEST(control_requests_are_answered)
     static const uint8_t large[5000];
     struct fake_queue *queue = &queues[2];
 
-    start(forms[_i] | CONTROL, 16);
+    start(fake_queue_forms[_i] | CONTROL, 16);
     ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_RX, 0, &on, 1), VIRTIO_NET_OK);
     ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_RX, 5, &on, 1), VIRTIO_NET_OK);
     ck_assert_uint_eq(virtio_net_state(net)->receive_modes, 0x21);
@@ -801,7 +792,7 @@ START_TEST(control_requests_are_answered)
     ck_assert_uint_eq(control_at(queue, VIRTIO_NET_CTRL_VLAN, 0, &(uint16_t){1}, 2), VIRTIO_NET_ERR);
     ck_assert_uint_eq(control_at(queue, 77, 77, NULL, 0), VIRTIO_NET_ERR);
     ck_assert(!needs_reset());
-    start(forms[_i], 16);
+    start(fake_queue_forms[_i], 16);
     ck_assert_uint_eq(virtio_net_state(net)->receive_modes, 0);
     ck_assert_mem_eq(virtio_net_state(net)->mac, MAC, 6);
 }
@@ -813,7 +804,7 @@ START_TEST(control_requests_without_a_header_or_an_answer)
     const struct fake_buffer no_answer[] = {{BUFFERS, 3, false}};
     const struct fake_buffer refused[] = {{BUFFERS, 3, false}, {UINT64_MAX - 1, 1, true}};
 
-    start(forms[_i] | CONTROL, 16);
+    start(fake_queue_forms[_i] | CONTROL, 16);
     fake_queue_add(&queues[2], no_header, 2);
     fake_queue_serve(&queues[2]);
     ck_assert_uint_eq(fake_guest_memory[BUFFERS + 2], VIRTIO_NET_ERR);
@@ -821,7 +812,7 @@ START_TEST(control_requests_without_a_header_or_an_answer)
     fake_queue_add(&queues[2], no_answer, 1);
     fake_queue_serve(&queues[2]);
     ck_assert(needs_reset());
-    start(forms[_i] | CONTROL, 16);
+    start(fake_queue_forms[_i] | CONTROL, 16);
     fake_queue_add(&queues[2], refused, 2);
     fake_queue_serve(&queues[2]);
     ck_assert(needs_reset());
@@ -834,7 +825,7 @@ START_TEST(several_pairs_are_used_once_they_are_asked_for)
     const struct fake_buffer packet = {BUFFERS, HEADER + 60, false};
     struct fake_queue *control = &queues[2 * PAIRS];
 
-    start(forms[_i] | CONTROL | 1ull << VIRTIO_NET_F_MQ, 16);
+    start(fake_queue_forms[_i] | CONTROL | 1ull << VIRTIO_NET_F_MQ, 16);
     memcpy(fake_guest_memory + BUFFERS, &header, HEADER);
     ck_assert_uint_eq(host.pairs, 1);
     fake_queue_add(&queues[3], &packet, 1);
@@ -888,7 +879,7 @@ START_TEST(saved_state_makes_another_device_the_same)
 {
     static const uint8_t mac[] = {2, 3, 4, 5, 6, 7};
     const uint64_t features =
-        forms[_i] | CONTROL | MERGEABLE | 1ull << VIRTIO_NET_F_MQ | 1ull << VIRTIO_NET_F_GUEST_CSUM;
+        fake_queue_forms[_i] | CONTROL | MERGEABLE | 1ull << VIRTIO_NET_F_MQ | 1ull << VIRTIO_NET_F_GUEST_CSUM;
     struct fake_queue *control = &queues[2 * PAIRS];
     struct error error;
     size_t size, size_again;
@@ -928,7 +919,7 @@ START_TEST(reset_leaves_nothing_of_the_old_driver)
 {
     const struct virtio_net_hdr_v1 header = {0};
 
-    start(forms[_i] | MERGEABLE, 64);
+    start(fake_queue_forms[_i] | MERGEABLE, 64);
     add_buffers(0, 10, 1536);
     fake_queue_serve(&queues[RECEIVE]);
     arrive(30000, 1);
@@ -951,7 +942,7 @@ START_TEST(reset_leaves_nothing_of_the_old_driver)
         same++;
     ck_assert_uint_eq(same, sizeof(fake_guest_memory));
     /* What came before the new driver is not for it. */
-    start(forms[_i] | MERGEABLE, 64);
+    start(fake_queue_forms[_i] | MERGEABLE, 64);
     add_buffers(0, 40, 1536);
     fake_queue_serve(&queues[RECEIVE]);
     ck_assert(is_used_up());
@@ -966,7 +957,7 @@ END_TEST
 
 START_TEST(rings_outside_of_memory_break_the_queue)
 {
-    start(forms[_i] | MERGEABLE, 64);
+    start(fake_queue_forms[_i] | MERGEABLE, 64);
     add_buffers(0, 10, 1536);
     fake_queue_serve(&queues[RECEIVE]);
     fake_guest_protect(RINGS, RING_SIZE, HV_MEMORY_READ);
@@ -1024,33 +1015,33 @@ static Suite *suite(void)
     TCase *tests = tcase_create("net");
 
     tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_loop_test(tests, packets_are_sent_round_and_round, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, packets_are_sent_round_and_round, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_loop_test(tests, headers_are_checked_against_the_packet, 0, HEADER_COUNT);
     tcase_add_test(tests, ecn_needs_its_own_feature);
-    tcase_add_loop_test(tests, malformed_packets_are_dropped_and_given_back, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, packets_wait_in_the_ring_while_the_host_has_no_room, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, malformed_packets_are_dropped_and_given_back, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, packets_wait_in_the_ring_while_the_host_has_no_room, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, packets_that_the_host_does_not_take_are_dropped);
-    tcase_add_loop_test(tests, turns_are_bounded, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, packets_are_received_round_and_round, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, large_packets_are_spread_over_buffers, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, turns_are_bounded, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, packets_are_received_round_and_round, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, large_packets_are_spread_over_buffers, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_loop_test(tests, flags_are_for_drivers_that_have_asked, 0, 2);
-    tcase_add_loop_test(tests, merged_buffers_go_round_and_round, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, packets_stay_with_the_host_while_there_are_no_buffers, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, large_packet_waits_for_more_buffers, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, packet_that_can_never_fit_is_dropped, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, without_merging_a_packet_has_one_buffer, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, unusable_receive_buffers_break_the_device, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, receiving_is_bounded_and_interrupts_once, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, merged_buffers_go_round_and_round, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, packets_stay_with_the_host_while_there_are_no_buffers, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, large_packet_waits_for_more_buffers, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, packet_that_can_never_fit_is_dropped, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, without_merging_a_packet_has_one_buffer, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, unusable_receive_buffers_break_the_device, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, receiving_is_bounded_and_interrupts_once, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, sizes_that_no_packet_has_are_dropped);
     tcase_add_test(tests, lost_host_takes_the_link_down_and_nothing_else);
     tcase_add_test(tests, failing_reads_do_not_go_on_without_end);
-    tcase_add_loop_test(tests, control_requests_are_answered, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, control_requests_without_a_header_or_an_answer, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, several_pairs_are_used_once_they_are_asked_for, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, control_requests_are_answered, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, control_requests_without_a_header_or_an_answer, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, several_pairs_are_used_once_they_are_asked_for, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, offloads_follow_the_features);
-    tcase_add_loop_test(tests, reset_leaves_nothing_of_the_old_driver, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, saved_state_makes_another_device_the_same, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, rings_outside_of_memory_break_the_queue, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, reset_leaves_nothing_of_the_old_driver, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, saved_state_makes_another_device_the_same, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, rings_outside_of_memory_break_the_queue, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, addresses_are_read_and_derived);
     tcase_add_test(tests, derived_address_is_stable);
     suite_add_tcase(all, tests);

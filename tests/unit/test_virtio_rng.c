@@ -52,16 +52,6 @@ static void teardown(void)
     ck_assert_int_eq(fake_guest_pins, 0);
 }
 
-/* The forms that a queue can have: each test runs with all. */
-static const uint64_t forms[] = {
-    0,
-    1ull << VIRTIO_RING_F_INDIRECT_DESC,
-    1ull << VIRTIO_RING_F_EVENT_IDX,
-    1ull << VIRTIO_F_RING_PACKED,
-    1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX,
-};
-enum { FORM_COUNT = sizeof(forms) / sizeof(forms[0]) };
-
 static void start(uint64_t features, uint16_t size)
 {
     ck_assert(fake_driver_begin(device, features));
@@ -80,7 +70,7 @@ START_TEST(requests_are_served_round_and_round)
     uint16_t id, used;
     uint32_t written;
 
-    start(forms[_i], 4);
+    start(fake_queue_forms[_i], 4);
     for (unsigned round = 0; round < 1000; round++) {
         memset(fake_guest_memory + BUFFERS, 0, 0x200);
         next_byte = (uint8_t)round;
@@ -105,10 +95,10 @@ START_TEST(indirect_tables_are_followed_where_they_were_agreed_on)
     uint16_t used;
     uint32_t written;
 
-    start(forms[_i], 4);
+    start(fake_queue_forms[_i], 4);
     fake_queue_add_indirect(&queue, TABLE, buffers, 2);
     fake_queue_serve(&queue);
-    if (!(forms[_i] >> VIRTIO_RING_F_INDIRECT_DESC & 1)) {
+    if (!(fake_queue_forms[_i] >> VIRTIO_RING_F_INDIRECT_DESC & 1)) {
         ck_assert(needs_reset());
         ck_assert_uint_eq(transport.config_interrupts, 1);
         return;
@@ -124,14 +114,14 @@ START_TEST(buffer_that_may_not_be_written_breaks_the_device)
     const struct fake_buffer buffers[] = {{BUFFERS, 16, true}};
 
     fake_guest_protect(BUFFERS, 4096, HV_MEMORY_READ);
-    start(forms[_i], 4);
+    start(fake_queue_forms[_i], 4);
     fake_queue_add(&queue, buffers, 1);
     fake_queue_serve(&queue);
     ck_assert(needs_reset());
     ck_assert_uint_eq(fake_guest_memory[BUFFERS], 0);
     /* And a reset makes it good again. */
     fake_guest_protect(BUFFERS, 4096, HV_MEMORY_READ | HV_MEMORY_WRITE);
-    start(forms[_i], 4);
+    start(fake_queue_forms[_i], 4);
     fake_queue_add(&queue, buffers, 1);
     fake_queue_serve(&queue);
     ck_assert(!needs_reset());
@@ -143,7 +133,7 @@ START_TEST(readable_buffer_behind_a_writable_one_breaks_the_queue)
 {
     const struct fake_buffer buffers[] = {{BUFFERS, 16, true}, {BUFFERS, 16, false}};
 
-    start(forms[_i], 4);
+    start(fake_queue_forms[_i], 4);
     fake_queue_add(&queue, buffers, 2);
     fake_queue_serve(&queue);
     ck_assert(needs_reset());
@@ -154,7 +144,7 @@ START_TEST(rings_outside_of_memory_break_the_queue)
 {
     const struct fake_buffer buffers[] = {{BUFFERS, 16, true}};
 
-    start(forms[_i], 4);
+    start(fake_queue_forms[_i], 4);
     fake_queue_add(&queue, buffers, 1);
     fake_guest_protect(RINGS, 0x10000, 0);
     fake_queue_serve(&queue);
@@ -197,9 +187,9 @@ END_TEST
 START_TEST(size_that_is_no_power_of_two_breaks_a_split_queue_only)
 {
     struct virtq_state *state = &device->queues[0].ring.state;
-    const bool is_packed = forms[_i] >> VIRTIO_F_RING_PACKED & 1;
+    const bool is_packed = fake_queue_forms[_i] >> VIRTIO_F_RING_PACKED & 1;
 
-    ck_assert(fake_driver_begin(device, forms[_i]));
+    ck_assert(fake_driver_begin(device, fake_queue_forms[_i]));
     state->size = 3;
     pthread_mutex_lock(&device->lock);
     ck_assert_int_eq(virtio_enable_queue(device, 0), is_packed);
@@ -212,10 +202,10 @@ START_TEST(interrupts_come_only_where_they_are_wanted)
 {
     const struct fake_buffer buffers[] = {{BUFFERS, 1, true}};
     uint16_t *driver = (uint16_t *)(void *)(fake_guest_memory + RINGS + 0x4000);
-    const bool is_packed = forms[_i] >> VIRTIO_F_RING_PACKED & 1;
-    const bool has_event = forms[_i] >> VIRTIO_RING_F_EVENT_IDX & 1;
+    const bool is_packed = fake_queue_forms[_i] >> VIRTIO_F_RING_PACKED & 1;
+    const bool has_event = fake_queue_forms[_i] >> VIRTIO_RING_F_EVENT_IDX & 1;
 
-    start(forms[_i], 8);
+    start(fake_queue_forms[_i], 8);
     if (is_packed)
         driver[1] = VRING_PACKED_EVENT_FLAG_DISABLE;
     else if (has_event)
@@ -274,16 +264,16 @@ static Suite *suite(void)
     TCase *tests = tcase_create("rng");
 
     tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_loop_test(tests, requests_are_served_round_and_round, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, indirect_tables_are_followed_where_they_were_agreed_on, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, buffer_that_may_not_be_written_breaks_the_device, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, readable_buffer_behind_a_writable_one_breaks_the_queue, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, rings_outside_of_memory_break_the_queue, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, requests_are_served_round_and_round, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, indirect_tables_are_followed_where_they_were_agreed_on, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, buffer_that_may_not_be_written_breaks_the_device, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, readable_buffer_behind_a_writable_one_breaks_the_queue, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, rings_outside_of_memory_break_the_queue, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, loop_in_a_chain_breaks_the_queue);
     tcase_add_test(tests, index_that_jumps_breaks_the_queue);
     tcase_add_test(tests, driver_that_asks_for_what_was_not_offered_gets_no_further);
-    tcase_add_loop_test(tests, size_that_is_no_power_of_two_breaks_a_split_queue_only, 0, FORM_COUNT);
-    tcase_add_loop_test(tests, interrupts_come_only_where_they_are_wanted, 0, FORM_COUNT);
+    tcase_add_loop_test(tests, size_that_is_no_power_of_two_breaks_a_split_queue_only, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_loop_test(tests, interrupts_come_only_where_they_are_wanted, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, interrupt_is_not_lost_after_more_than_a_turn_of_a_packed_ring);
     suite_add_tcase(all, tests);
     return all;

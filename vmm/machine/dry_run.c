@@ -73,10 +73,7 @@ static int attach_pci(const struct config *config, struct bus *ports, struct pci
     *ret_bus = pci_bus_create(LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_SIZE, &pins);
     if (*ret_bus == NULL)
         return error_set(error, ERROR_HOST, "out of memory");
-    if (bus_attach(ports, LAYOUT_PCI_CONFIG_PORT, PCI_ADDRESS_PORT_COUNT, pci_bus_address(*ret_bus), error) < 0)
-        return -1;
-    return bus_attach(ports, LAYOUT_PCI_CONFIG_PORT + PCI_DATA_OFFSET, PCI_DATA_PORT_COUNT, pci_bus_data(*ret_bus),
-                      error);
+    return pci_bus_attach_ports(*ret_bus, ports, error);
 }
 
 int dry_run_print(const struct config *config, FILE *out, struct error *error)

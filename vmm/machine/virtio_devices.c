@@ -131,17 +131,6 @@ static int attach_mmio(struct virtio_devices *devices, struct entry *entry, stru
                       LAYOUT_VIRTIO_MMIO_SIZE, virtio_mmio_device(entry->mmio), error);
 }
 
-static int attach_bus(struct pci_bus *bus, const struct virtio_devices_environment *environment, struct error *error)
-{
-    if (bus_attach(environment->ports, LAYOUT_PCI_CONFIG_PORT, PCI_ADDRESS_PORT_COUNT, pci_bus_address(bus), error) <
-            0 ||
-        bus_attach(environment->ports, LAYOUT_PCI_CONFIG_PORT + PCI_DATA_OFFSET, PCI_DATA_PORT_COUNT, pci_bus_data(bus),
-                   error) < 0 ||
-        bus_attach(environment->mmio, LAYOUT_PCI_MMCONFIG_GPA, PCI_ECAM_SIZE, pci_bus_ecam(bus), error) < 0)
-        return -1;
-    return bus_attach(environment->mmio, LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_SIZE, pci_bus_window(bus), error);
-}
-
 static int make_bus(struct virtio_devices *devices, struct error *error)
 {
     const struct virtio_devices_environment *environment = &devices->environment;
@@ -155,7 +144,9 @@ static int make_bus(struct virtio_devices *devices, struct error *error)
     devices->bus = pci_bus_create(LAYOUT_PCI_WINDOW_GPA, LAYOUT_PCI_WINDOW_SIZE, &pins);
     if (devices->bus == NULL)
         return error_set(error, ERROR_HOST, "out of memory");
-    return attach_bus(devices->bus, environment, error);
+    if (pci_bus_attach_ports(devices->bus, environment->ports, error) < 0)
+        return -1;
+    return pci_bus_attach_memory(devices->bus, environment->mmio, error);
 }
 
 /* ---- All of them ---- */

@@ -179,8 +179,6 @@ static int make_port_hosts(struct virtio_instance *instance, const struct virtio
 {
     const size_t count = instance->device_config->console.port_count + 1;
 
-    _Static_assert(CONFIG_MAX_PORTS + 1 == VIRTIO_CONSOLE_PORT_MAX, "as many ports as the device has");
-
     instance->port_hosts = calloc(count, sizeof(struct virtio_port_host *));
     if (instance->port_hosts == NULL)
         return error_set(error, ERROR_HOST, "out of memory");
@@ -203,10 +201,8 @@ static int make_console(struct virtio_instance *instance, const struct virtio_in
 {
     struct virtio_console_port_options ports[VIRTIO_CONSOLE_PORT_MAX];
 
-    if (instance->device_config->console.port_count >= VIRTIO_CONSOLE_PORT_MAX)
-        return error_set(error, ERROR_CONFIG, "console \"%s\" has %zu ports, and there is room for %u; use fewer",
-                         instance->device_config->name, instance->device_config->console.port_count,
-                         (unsigned)VIRTIO_CONSOLE_PORT_MAX - 1);
+    _Static_assert(CONFIG_MAX_PORTS + 1 == VIRTIO_CONSOLE_PORT_MAX, "as many ports as the device has");
+    assert(instance->device_config->console.port_count <= CONFIG_MAX_PORTS); /* config_check() */
     if (make_port_hosts(instance, environment, ports, error) < 0)
         return -1;
     instance->console = virtio_console_create(&environment->device, ports, (unsigned)instance->port_count, error);
