@@ -19,7 +19,8 @@ quire_include_root(memory-internal memory)
 quire_include_root(devices devices)
 quire_include_root(loader loader)
 quire_include_root(vcpu vmm/vcpu)
-quire_include_root(vmm vmm/machine vmm/maps vmm/config vmm/console vmm/sandbox vmm/cli)
+quire_include_root(debug vmm/debug)
+quire_include_root(vmm vmm/machine vmm/maps vmm/config vmm/console vmm/sandbox vmm/cli vmm/debug vmm/gdb)
 
 # quire_layer(TARGET ROOT...): TARGET may include from these roots.
 function(quire_layer target)
