@@ -120,6 +120,7 @@ static void assert_range(const struct schema_key *key, const char *entry)
         break;
     case SCHEMA_NAME:
     case SCHEMA_PATH:
+    case SCHEMA_SOCKET:
     case SCHEMA_NAMES:
     case SCHEMA_WORDS:
     case SCHEMA_ADDRESS:

@@ -31,6 +31,9 @@ static const char run_help_text[] =
     "  -m, --memory SIZE             the guest's RAM: 512MiB, 2GiB\n"
     "  -c, --vcpus N                 the number of vCPUs\n"
     "      --serial BACKEND[:PATH]   the serial port: stdio, pty[:LINK], file:PATH, unix:PATH or none\n"
+    "      --gdb[=ADDRESS]           let gdb connect, to tcp:127.0.0.1:1234 or as ADDRESS says: unix:PATH, "
+    "tcp:IP:PORT\n"
+    "      --gdb-wait                start the guest when gdb says so\n"
     "  -s, --set KEY=VALUE           any key of the file (quire help keys); may be given again\n"
     "      --log-level LEVEL         error, warn, info or debug\n"
     "  -n, --dry-run                 print the machine that would be built, and stop\n"
@@ -43,6 +46,7 @@ static const char run_help_text[] =
     "  quire run configs/stock.toml --memory 2GiB --vcpus 4\n"
     "  quire run --kernel bzImage --initrd initrd --append 'console=ttyS0 quiet'\n"
     "  quire run vm.toml --serial file:boot.log --set machine.on-reset=exit\n"
+    "  quire run vm.toml --gdb --gdb-wait\n"
     "  quire run vm.toml --set cpu.hide=avx512f,avx512bw --dry-run\n"
     "\n"
     "Exit status: 0 the guest powered off, 2 usage or configuration, 3 the guest crashed, 4 the host failed.\n";
@@ -89,7 +93,7 @@ static const char devices_help_text[] = "Virtio devices of a machine's file: a t
 static const char *const commands[] = {"run", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
-enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG };
+enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT };
 
 static const struct option run_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -99,6 +103,8 @@ static const struct option run_options[] = {
     {"vcpus", required_argument, NULL, 'c'},
     {"serial", required_argument, NULL, OPTION_SERIAL},
     {"set", required_argument, NULL, 's'},
+    {"gdb", optional_argument, NULL, OPTION_GDB},
+    {"gdb-wait", no_argument, NULL, OPTION_GDB_WAIT},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"dry-run", no_argument, NULL, 'n'},
     {"help", no_argument, NULL, 'h'},
@@ -122,18 +128,22 @@ struct override_kind {
     int value;
     const char *option;
     const char *key;
+    /* What stands for an argument that is not given. */
+    const char *argument;
 };
 
 static const struct override_kind override_kinds[] = {
-    {'k', "--kernel", "boot.kernel"},
-    {'i', "--initrd", "boot.initrd"},
-    {'a', "--append", "boot.cmdline"},
-    {'m', "--memory", "memory.size"},
-    {'c', "--vcpus", "cpu.count"},
-    {OPTION_LOG_LEVEL, "--log-level", "log.level"},
+    {'k', "--kernel", "boot.kernel", NULL},
+    {'i', "--initrd", "boot.initrd", NULL},
+    {'a', "--append", "boot.cmdline", NULL},
+    {'m', "--memory", "memory.size", NULL},
+    {'c', "--vcpus", "cpu.count", NULL},
+    {OPTION_LOG_LEVEL, "--log-level", "log.level", NULL},
+    {OPTION_GDB, "--gdb", "gdb.listen", "tcp:127.0.0.1:1234"},
+    {OPTION_GDB_WAIT, "--gdb-wait", "gdb.wait", "true"},
     /* These two do not name one key. */
-    {OPTION_SERIAL, "--serial", NULL},
-    {'s', "--set", NULL},
+    {OPTION_SERIAL, "--serial", NULL, NULL},
+    {'s', "--set", NULL, NULL},
 };
 
 struct override {
@@ -245,7 +255,7 @@ static int take_option(struct command_line *line, int value, char *argv[], struc
         line->svg_path = optarg;
         return 0;
     default:
-        line->overrides[line->override_count++] = (struct override){kind, optarg};
+        line->overrides[line->override_count++] = (struct override){kind, optarg != NULL ? optarg : kind->argument};
         return 0;
     }
 }

@@ -47,6 +47,10 @@ enum config_key {
     CONFIG_BOOT_MODE,
     CONFIG_SERIAL_BACKEND,
     CONFIG_SERIAL_PATH,
+    CONFIG_GDB_LISTEN,
+    CONFIG_GDB_WAIT,
+    CONFIG_GDB_ON_CRASH,
+    CONFIG_GDB_ALLOW_REMOTE,
     CONFIG_SANDBOX_SECCOMP,
     CONFIG_LOG_LEVEL,
     CONFIG_KEY_COUNT,
@@ -54,6 +58,9 @@ enum config_key {
 
 /* What follows a reset or a panic of the guest. */
 enum config_action { CONFIG_ACTION_EXIT, CONFIG_ACTION_RESTART };
+
+/* What follows a crash of the guest that nobody who debugs it is there to see. */
+enum config_crash { CONFIG_CRASH_END, CONFIG_CRASH_WAIT };
 
 /* Keys of a [[memory.range]] or [[space.range]], of a [[space]] and of a [[vcpu]]. */
 enum config_range_key {
@@ -333,6 +340,15 @@ struct config {
         enum config_serial_backend backend;
         char *path;
     } serial;
+    struct {
+        /* "unix:PATH" or "tcp:ADDRESS:PORT"; NULL: nobody can debug the guest. */
+        char *listen;
+        /* The guest starts when a client says so. */
+        bool wait;
+        enum config_crash on_crash;
+        /* Addresses of other machines can be listened on. */
+        bool allow_remote;
+    } gdb;
     struct {
         enum config_seccomp seccomp;
     } sandbox;

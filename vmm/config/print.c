@@ -42,6 +42,7 @@ static void print_value(const struct schema_key *schema, const struct config_val
     case SCHEMA_STRING:
     case SCHEMA_NAME:
     case SCHEMA_PATH:
+    case SCHEMA_SOCKET:
         print_string(value->string, out);
         break;
     case SCHEMA_INTEGER:
@@ -81,8 +82,9 @@ static void print_key(const struct schema_key *schema, const void *holder, FILE 
 {
     const struct config_value value = config_value_load(holder, schema);
 
-    if ((schema->type == SCHEMA_PATH && value.string == NULL) ||
-        (schema->type == SCHEMA_OPTIONAL && value.number == CONFIG_NOT_GIVEN))
+    const bool may_be_missing = schema->type == SCHEMA_PATH || schema->type == SCHEMA_SOCKET;
+
+    if ((may_be_missing && value.string == NULL) || (schema->type == SCHEMA_OPTIONAL && value.number == CONFIG_NOT_GIVEN))
         return;
     fprintf(out, "%s = ", schema->name);
     print_value(schema, &value, out);
@@ -153,6 +155,9 @@ static void print_kind(const struct schema_key *schema, FILE *out)
         break;
     case SCHEMA_PATH:
         fputs("path", out);
+        break;
+    case SCHEMA_SOCKET:
+        fputs("socket", out);
         break;
     case SCHEMA_INTEGER:
     case SCHEMA_OPTIONAL:

@@ -19,6 +19,7 @@ static const char *const transports[] = {"pci", "mmio", NULL};
 static const char *const tables[] = {"acpi", "device-tree", "none", NULL};
 static const char *const entries[] = {"auto", "linux64", "pvh", NULL};
 static const char *const serial_backends[] = {"stdio", "pty", "file", "unix", "none", NULL};
+static const char *const crashes[] = {"end", "wait", NULL};
 static const char *const seccomp_modes[] = {"kill", "log", "off", NULL};
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 
@@ -34,6 +35,7 @@ _Static_assert(CONFIG_CACHE_UNSAFE == 1, "order of caches");
 _Static_assert(CONFIG_NET_TAP == 1, "order of net_backends");
 _Static_assert(CONFIG_TRANSPORT_MMIO == 1, "order of transports");
 _Static_assert(CONFIG_SERIAL_NONE == 4, "order of serial_backends");
+_Static_assert(CONFIG_CRASH_WAIT == 1, "order of crashes");
 _Static_assert(CONFIG_SECCOMP_OFF == 2, "order of seccomp_modes");
 _Static_assert(LOG_LEVEL_DEBUG == 3, "order of log_levels");
 
@@ -92,6 +94,15 @@ const struct schema_key config_schema[CONFIG_KEY_COUNT] = {
                                .choices = serial_backends, .doc = "what the first serial port, COM1, is connected to"},
     [CONFIG_SERIAL_PATH] = {"serial", "path", SCHEMA_PATH, FIELD(serial.path), .default_text = "",
                             .doc = "the file, the unix socket, or a symbolic link that is to name the pty"},
+    [CONFIG_GDB_LISTEN] = {"gdb", "listen", SCHEMA_SOCKET, FIELD(gdb.listen), .default_text = "",
+                           .doc = "where gdb can connect, \"unix:PATH\" or \"tcp:127.0.0.1:PORT\""},
+    [CONFIG_GDB_WAIT] = {"gdb", "wait", SCHEMA_BOOLEAN, FIELD(gdb.wait), .default_text = "false",
+                         .doc = "whether the guest starts only when gdb says so"},
+    [CONFIG_GDB_ON_CRASH] = {"gdb", "on-crash", SCHEMA_CHOICE, FIELD(gdb.on_crash), .default_text = "end",
+                             .choices = crashes, .doc = "what follows a crash of the guest while gdb is not there"},
+    [CONFIG_GDB_ALLOW_REMOTE] = {"gdb", "allow-remote", SCHEMA_BOOLEAN, FIELD(gdb.allow_remote),
+                                 .default_text = "false",
+                                 .doc = "whether listen may be an address that other machines reach"},
     [CONFIG_SANDBOX_SECCOMP] = {"sandbox", "seccomp", SCHEMA_CHOICE, FIELD(sandbox.seccomp), .default_text = "kill",
                                 .choices = seccomp_modes,
                                 .doc = "what follows a system call that quire has no business making"},

@@ -37,6 +37,8 @@ enum schema_type {
     SCHEMA_OPTIONAL,
     /* char *, never NULL: letters, digits, "-", "_" and "."; minimum and maximum are lengths */
     SCHEMA_NAME,
+    /* char *, NULL for "": "unix:" and an absolute path, or anything else as it is */
+    SCHEMA_SOCKET,
 };
 
 struct schema_key {

@@ -194,6 +194,25 @@ static int parse_path(const struct context *context, const char *text, struct co
     return value->string != NULL ? 0 : config_out_of_memory(context->error);
 }
 
+/* The path of a unix socket starts, as all paths do, at the folder. */
+static int parse_socket(const struct context *context, const char *text, struct config_value *value)
+{
+    static const char unix_prefix[] = "unix:";
+    const size_t length = sizeof(unix_prefix) - 1;
+
+    if (text[0] == '\0')
+        return 0;
+    if (strncmp(text, unix_prefix, length) != 0 || text[length] == '\0') {
+        value->string = strdup(text);
+        return value->string != NULL ? 0 : config_out_of_memory(context->error);
+    }
+    char *path = config_path_resolve(context->folder, text + length);
+    if (path == NULL || asprintf(&value->string, "%s%s", unix_prefix, path) < 0)
+        value->string = NULL;
+    free(path);
+    return value->string != NULL ? 0 : config_out_of_memory(context->error);
+}
+
 static int parse_boolean(const struct context *context, const char *text, struct config_value *value)
 {
     char shown[CONFIG_TEXT_SIZE];
@@ -367,6 +386,8 @@ static int parse_text(const struct context *context, const char *text, struct co
         return parse_optional(context, text, value);
     case SCHEMA_NAME:
         return parse_single_name(context, text, value);
+    case SCHEMA_SOCKET:
+        return parse_socket(context, text, value);
     }
     return -1;
 }
@@ -533,6 +554,7 @@ struct config_value config_value_load(const void *holder, const struct schema_ke
     case SCHEMA_STRING:
     case SCHEMA_NAME:
     case SCHEMA_PATH:
+    case SCHEMA_SOCKET:
         memcpy(&value.string, field, sizeof(value.string));
         break;
     case SCHEMA_SIZE:
@@ -569,6 +591,7 @@ void config_value_store(void *holder, const struct schema_key *key, struct confi
     case SCHEMA_STRING:
     case SCHEMA_NAME:
     case SCHEMA_PATH:
+    case SCHEMA_SOCKET:
         memcpy(field, &value->string, sizeof(value->string));
         break;
     case SCHEMA_SIZE:
