@@ -161,6 +161,7 @@ static int add_segment(const struct elf_file *file, const Elf64_Phdr *header, st
         return error_set(error, ERROR_CONFIG, "it has more than %u segments, which no kernel has",
                          ELF_IMAGE_MAX_SEGMENTS);
     image->segments[image->segment_count++] = (struct elf_segment){.gpa = header->p_paddr,
+                                                                   .linear = header->p_vaddr,
                                                                    .memory_size = header->p_memsz,
                                                                    .file_offset = header->p_offset,
                                                                    .file_size = header->p_filesz};

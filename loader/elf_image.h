@@ -15,6 +15,8 @@
 /* A PT_LOAD. file_size is at most memory_size; the rest of the memory is zero. */
 struct elf_segment {
     uint64_t gpa;
+    /* Where the program is linked to be. */
+    uint64_t linear;
     uint64_t memory_size;
     uint64_t file_offset;
     uint64_t file_size;

@@ -40,7 +40,20 @@ struct loaded_kernel {
     /* Where a bzImage's own code lies; 0: only what it holds was loaded. */
     uint64_t code_gpa;
     const char *description;
+    struct boot_segment segments[BOOT_SEGMENTS_MAX];
+    size_t segment_count;
 };
+
+/* Remembers where an ELF's segments will be: in the upper half of the address space, where they are not yet. */
+static void note_segments(struct loaded_kernel *kernel, const struct elf_image *image)
+{
+    for (size_t i = 0; i < image->segment_count && kernel->segment_count < BOOT_SEGMENTS_MAX; i++) {
+        const struct elf_segment *segment = &image->segments[i];
+        if (segment->linear >> 63 != 0)
+            kernel->segments[kernel->segment_count++] = (struct boot_segment){
+                .linear = segment->linear, .gpa = segment->gpa, .size = segment->memory_size};
+    }
+}
 
 /*
  * For a kernel that has no other description of virtio devices: kernel-parameters.txt, "virtio_mmio.device". The words
@@ -139,6 +152,7 @@ static int place_bzimage_payload(const struct load *load, const struct bzimage *
     if (kernel->end < elf_image_end(&elf))
         kernel->end = elf_image_end(&elf);
     kernel->description = bzimage_description(format);
+    note_segments(kernel, &elf);
     return 0;
 }
 
@@ -195,6 +209,7 @@ static int load_elf(const struct load *load, struct loaded_kernel *kernel)
         return -1;
     boot_params_header_default(&kernel->header);
     kernel->end = elf_image_end(&image);
+    note_segments(kernel, &image);
     return kernel_place_segments(&image, files->kernel, load->platform, load->memory, load->error);
 }
 
@@ -296,7 +311,9 @@ int loader_load(const struct boot_request *request, const struct platform *platf
         return -1;
     if (request->tables == FIRMWARE_ACPI && acpi_write(platform, memory, &rsdp_gpa, error))
         return -1;
-    *entry = (struct boot_entry){.mode = kernel.mode, .rip = kernel.entry, .description = kernel.description};
+    *entry = (struct boot_entry){.mode = kernel.mode, .rip = kernel.entry, .description = kernel.description,
+                                  .segment_count = kernel.segment_count};
+    memcpy(entry->segments, kernel.segments, sizeof(kernel.segments));
     if (kernel.mode == BOOT_PVH ? write_pvh_data(&load, &initrd, rsdp_gpa, entry)
                                 : write_linux_data(&load, &kernel, &initrd, rsdp_gpa, entry))
         return -1;

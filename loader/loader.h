@@ -86,6 +86,15 @@ enum boot_mode {
     BOOT_FLAT_LONG,
 };
 
+/* Where a part of the kernel will be once it has turned its own paging on, and where it is. */
+struct boot_segment {
+    uint64_t linear;
+    uint64_t gpa;
+    uint64_t size;
+};
+
+enum { BOOT_SEGMENTS_MAX = 8 };
+
 struct boot_entry {
     enum boot_mode mode;
     uint64_t rip;
@@ -98,6 +107,9 @@ struct boot_entry {
     uint64_t cr3;
     /* For the log: "bzImage, xz payload", "ELF, PVH entry". A string constant. */
     const char *description;
+    /* Those of an ELF kernel whose addresses say that; none where the kernel unpacks itself. */
+    struct boot_segment segments[BOOT_SEGMENTS_MAX];
+    size_t segment_count;
 };
 
 /* Selectors in the GDT at entry: __BOOT_CS and __BOOT_DS of the boot protocol, and a TSS. */

@@ -5,6 +5,7 @@
 
 #include <Hypervisor/hvx.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -30,8 +31,17 @@ struct vcpu_thread {
     int fd;
     /* owner: the thread */
     bool sandboxed;
-    /* Guarded by group->lock. */
+    /* It is, or is about to be, in the guest. With a debugger only. */
+    atomic_bool inside;
+    /* Signalled when a parked thread has something to do. */
+    pthread_cond_t wake;
+    /* Guarded by group->lock, as all below. */
     unsigned boot_generation;
+    bool is_parked;
+    bool is_held;
+    /* What it is to call while it is parked. */
+    void (*call)(void *context, hv_vcpuid_t id);
+    void *call_context;
     struct crash_report report;
 };
 
@@ -39,8 +49,10 @@ struct vcpus {
     struct vcpus_environment environment;
 
     pthread_mutex_t lock;
-    /* The command has changed, or a thread has parked. */
+    /* The command has changed, or a thread has parked, or what else is guarded by the lock. */
     pthread_cond_t changed;
+    /* The only one that may enter the guest, or NULL. Written with the lock held. */
+    struct vcpu_thread *_Atomic exclusive;
     /* Written with the lock held; also read without, after each exit. */
     _Atomic(enum command) command;
     /* Guarded by lock, as all below. */
@@ -137,8 +149,8 @@ static void stop_for_unknown(struct vcpu_thread *self, const hvx_vcpu_exit_t *ex
 }
 
 /*
- * HLT in a space where no interrupt can come: the vCPU waits for the machine to end or to start again. In the default
- * space KVM waits itself.
+ * HLT in a space where no interrupt can come: the vCPU waits for the machine to end, to stop or to start again. In the
+ * default space KVM waits itself.
  */
 static void wait_halted(struct vcpu_thread *self)
 {
@@ -183,14 +195,149 @@ static void serve_exit(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
     }
 }
 
+/* ---- Running ---- */
+
+/* Waits until another vCPU no longer has the guest for itself, or a command comes. */
+static void wait_for_others_turn(struct vcpu_thread *self)
+{
+    struct vcpus *group = self->group;
+
+    pthread_mutex_lock(&group->lock);
+    pthread_cond_broadcast(&group->changed);
+    while (group->exclusive != NULL && group->exclusive != self && group->command == COMMAND_RUN)
+        pthread_cond_wait(&group->changed, &group->lock);
+    pthread_mutex_unlock(&group->lock);
+}
+
+/* Whether the vCPU may enter the guest; if so, it counts as inside. */
+static bool enter(struct vcpu_thread *self)
+{
+    struct vcpu_thread *exclusive;
+
+    /* Whoever wants the guest for itself sets that first and then looks who is inside. */
+    atomic_store(&self->inside, true);
+    exclusive = atomic_load(&self->group->exclusive);
+    if (exclusive == NULL || exclusive == self)
+        return true;
+    atomic_store(&self->inside, false);
+    wait_for_others_turn(self);
+    return false;
+}
+
+static void leave(struct vcpu_thread *self)
+{
+    struct vcpus *group = self->group;
+
+    atomic_store(&self->inside, false);
+    if (atomic_load(&group->exclusive) == NULL)
+        return;
+    pthread_mutex_lock(&group->lock);
+    pthread_cond_broadcast(&group->changed);
+    pthread_mutex_unlock(&group->lock);
+}
+
+/* As run_until_commanded(), with a debugger that sees each exit first. */
+static void run_debugged(struct vcpu_thread *self, const struct vcpus_debugger *debugger)
+{
+    hvx_vcpu_exit_t exit;
+
+    if (!debugger->before_run(debugger->context, self->index, self->id))
+        return;
+    while (atomic_load_explicit(&self->group->command, memory_order_acquire) == COMMAND_RUN) {
+        if (!enter(self))
+            continue;
+        hv_vcpu_run(self->id);
+        leave(self);
+        hvx_vcpu_exit(self->id, &exit);
+        if (!debugger->on_exit(debugger->context, self->index, self->id, &exit))
+            serve_exit(self, &exit);
+    }
+}
+
 static void run_until_commanded(struct vcpu_thread *self)
 {
     hvx_vcpu_exit_t exit;
 
+    if (self->group->environment.debugger != NULL) {
+        run_debugged(self, self->group->environment.debugger);
+        return;
+    }
     while (atomic_load_explicit(&self->group->command, memory_order_acquire) == COMMAND_RUN) {
         hv_vcpu_run(self->id);
         hvx_vcpu_exit(self->id, &exit);
         serve_exit(self, &exit);
+    }
+}
+
+static struct vcpu_thread *current_thread(struct vcpus *vcpus)
+{
+    const int index = vcpus_current(vcpus);
+
+    assert(index >= 0);
+    return &vcpus->threads[index];
+}
+
+/* Whether nobody but self is inside, with the lock held. */
+static bool is_alone(const struct vcpu_thread *self)
+{
+    bool alone = true;
+
+    for (unsigned i = 0; i < self->group->started && alone; i++)
+        alone = &self->group->threads[i] == self || !atomic_load(&self->group->threads[i].inside);
+    return alone;
+}
+
+void vcpus_begin_exclusive(struct vcpus *vcpus)
+{
+    struct vcpu_thread *self = current_thread(vcpus);
+
+    pthread_mutex_lock(&vcpus->lock);
+    while (vcpus->exclusive != NULL)
+        pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+    atomic_store(&vcpus->exclusive, self);
+    for (unsigned i = 0; i < vcpus->started; i++)
+        if (&vcpus->threads[i] != self && atomic_load(&vcpus->threads[i].inside))
+            hv_vcpu_interrupt(&vcpus->threads[i].id, 1);
+    while (!is_alone(self))
+        pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+    pthread_mutex_unlock(&vcpus->lock);
+}
+
+void vcpus_end_exclusive(struct vcpus *vcpus)
+{
+    pthread_mutex_lock(&vcpus->lock);
+    atomic_store(&vcpus->exclusive, NULL);
+    pthread_cond_broadcast(&vcpus->changed);
+    pthread_mutex_unlock(&vcpus->lock);
+}
+
+bool vcpus_run_once(struct vcpus *vcpus, uint64_t deadline, hvx_vcpu_exit_t *exit)
+{
+    const struct vcpu_thread *self = current_thread(vcpus);
+
+    hv_vcpu_run_until(self->id, deadline);
+    hvx_vcpu_exit(self->id, exit);
+    return atomic_load_explicit(&vcpus->command, memory_order_acquire) == COMMAND_RUN;
+}
+
+void vcpus_serve_exit(struct vcpus *vcpus, const hvx_vcpu_exit_t *exit)
+{
+    serve_exit(current_thread(vcpus), exit);
+}
+
+/*
+ * The instruction of the last exit comes to its end, so that the registers are complete. More of them than an
+ * instruction has accesses are a string instruction's, which can be left between two items.
+ */
+static void finish_instruction(struct vcpu_thread *self, const struct vcpus_debugger *debugger)
+{
+    enum { ACCESSES_MAX = 1 << 16 };
+    hvx_vcpu_exit_t exit;
+
+    for (unsigned i = 0; i < ACCESSES_MAX && hvx_vcpu_finish(self->id) == HV_BUSY; i++) {
+        hvx_vcpu_exit(self->id, &exit);
+        if (!debugger->on_exit(debugger->context, self->index, self->id, &exit))
+            serve_exit(self, &exit);
     }
 }
 
@@ -270,11 +417,35 @@ static int prepare_run(struct vcpu_thread *self, struct error *error)
     return 0;
 }
 
+/* Does what somebody wants done on this thread. With the lock held, which is let go meanwhile. */
+static void make_call(struct vcpu_thread *self)
+{
+    struct vcpus *group = self->group;
+    struct machine_outcome outcome = {.event = MACHINE_HOST_FAILURE};
+    struct error error;
+
+    pthread_mutex_unlock(&group->lock);
+    if (prepare_boot(self, &error) == 0) {
+        self->call(self->call_context, self->id);
+    } else {
+        memcpy(outcome.text, error.text, sizeof(outcome.text));
+        stop(self, &outcome);
+    }
+    pthread_mutex_lock(&group->lock);
+    self->call = NULL;
+    pthread_cond_broadcast(&group->changed);
+}
+
 /* Parks until told otherwise; gives the new command. */
 static enum command park(struct vcpu_thread *self)
 {
     struct vcpus *group = self->group;
+    const struct vcpus_debugger *debugger = group->environment.debugger;
 
+    if (debugger != NULL && self->boot_generation != 0) {
+        finish_instruction(self, debugger);
+        debugger->before_park(debugger->context, self->index, self->id);
+    }
     pthread_mutex_lock(&group->lock);
     if (group->capture && self->boot_generation != 0) {
         /* Not under the lock: it takes the VM's. */
@@ -285,11 +456,17 @@ static enum command park(struct vcpu_thread *self)
         self->report = report;
     }
     group->parked_count++;
+    self->is_parked = true;
     pthread_cond_broadcast(&group->changed);
-    while (group->command == COMMAND_PARK)
-        pthread_cond_wait(&group->changed, &group->lock);
+    while (group->command == COMMAND_PARK || (group->command == COMMAND_RUN && self->is_held)) {
+        if (self->call != NULL)
+            make_call(self);
+        else
+            pthread_cond_wait(&self->wake, &group->lock);
+    }
     enum command command = group->command;
     group->parked_count--;
+    self->is_parked = false;
     self->report.valid = false;
     pthread_mutex_unlock(&group->lock);
     return command;
@@ -333,6 +510,7 @@ static int start_thread(struct vcpus *vcpus, struct error *error)
     self->id = UINT32_MAX;
     (void)snprintf(self->name, sizeof(self->name), "vcpu%u", self->index);
     pthread_attr_t attributes;
+    pthread_cond_init(&self->wake, NULL);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
     int status = pthread_create(&self->thread, &attributes, vcpu_thread, self);
@@ -376,14 +554,20 @@ static void set_command(struct vcpus *vcpus, enum command command)
     pthread_mutex_lock(&vcpus->lock);
     atomic_store_explicit(&vcpus->command, command, memory_order_release);
     pthread_cond_broadcast(&vcpus->changed);
+    for (unsigned i = 0; i < vcpus->started; i++)
+        if (command == COMMAND_QUIT || !vcpus->threads[i].is_held)
+            pthread_cond_signal(&vcpus->threads[i].wake);
     pthread_mutex_unlock(&vcpus->lock);
 }
 
-/* Gets out of the guest whoever is in it. */
+/* Gets out of the guest whoever is in it, or about to enter. The caller's own vCPU is not. */
 static void interrupt_all(struct vcpus *vcpus)
 {
+    pthread_mutex_lock(&vcpus->lock);
     for (unsigned i = 0; i < vcpus->started; i++)
-        hv_vcpu_interrupt(&vcpus->threads[i].id, 1);
+        if (!vcpus->threads[i].is_parked && !pthread_equal(vcpus->threads[i].thread, pthread_self()))
+            hv_vcpu_interrupt(&vcpus->threads[i].id, 1);
+    pthread_mutex_unlock(&vcpus->lock);
 }
 
 void vcpus_destroy(struct vcpus *vcpus)
@@ -394,6 +578,8 @@ void vcpus_destroy(struct vcpus *vcpus)
     interrupt_all(vcpus);
     for (unsigned i = 0; i < vcpus->started; i++)
         pthread_join(vcpus->threads[i].thread, NULL);
+    for (unsigned i = 0; i < vcpus->started; i++)
+        pthread_cond_destroy(&vcpus->threads[i].wake);
     pthread_cond_destroy(&vcpus->changed);
     pthread_mutex_destroy(&vcpus->lock);
     free(vcpus);
@@ -413,6 +599,26 @@ void vcpus_resume(struct vcpus *vcpus)
     vcpus->capture = false;
     pthread_mutex_unlock(&vcpus->lock);
     set_command(vcpus, COMMAND_RUN);
+}
+
+void vcpus_hold(struct vcpus *vcpus, unsigned index, bool held)
+{
+    pthread_mutex_lock(&vcpus->lock);
+    vcpus->threads[index].is_held = held;
+    pthread_mutex_unlock(&vcpus->lock);
+}
+
+void vcpus_call(struct vcpus *vcpus, unsigned index, void (*function)(void *context, hv_vcpuid_t id), void *context)
+{
+    struct vcpu_thread *thread = &vcpus->threads[index];
+
+    pthread_mutex_lock(&vcpus->lock);
+    thread->call_context = context;
+    thread->call = function;
+    pthread_cond_signal(&thread->wake);
+    while (thread->call != NULL)
+        pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+    pthread_mutex_unlock(&vcpus->lock);
 }
 
 void vcpus_request_park(struct vcpus *vcpus, int capture)

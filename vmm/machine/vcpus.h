@@ -14,8 +14,22 @@
 #include <Hypervisor/hvx.h>
 
 #include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 struct vcpus;
+
+/* What a debugger has a say in. Called on the vCPU's thread. */
+struct vcpus_debugger {
+    /* The vCPU is about to run, for the first time since it parked. False: it is not to, and parking has been asked
+     * for. */
+    bool (*before_run)(void *context, unsigned vcpu, hv_vcpuid_t id);
+    /* Whether an exit has been dealt with; if not, it is as if there were no debugger. */
+    bool (*on_exit)(void *context, unsigned vcpu, hv_vcpuid_t id, const hvx_vcpu_exit_t *exit);
+    /* The vCPU is about to park, between two instructions. */
+    void (*before_park)(void *context, unsigned vcpu, hv_vcpuid_t id);
+    void *context;
+};
 
 /* What the threads need of the machine around them. Must outlive them. */
 struct vcpus_environment {
@@ -23,6 +37,8 @@ struct vcpus_environment {
     struct bus *ports;
     struct bus *mmio;
     const struct log *log;
+    /* NULL: nobody can debug the guest. */
+    const struct vcpus_debugger *debugger;
     /* The space that each vCPU starts in. */
     const hv_vm_space_t *spaces;
     /* What messages call a space. Any thread. */
@@ -52,8 +68,28 @@ void vcpus_destroy(struct vcpus *vcpus);
  */
 void vcpus_set_boot(struct vcpus *vcpus, const struct boot_entry *entry);
 
-/* Lets them run. */
+/* Lets them run, all but those that are held. */
 void vcpus_resume(struct vcpus *vcpus);
+
+/* While parked: whether a vCPU stays parked when the others run. */
+void vcpus_hold(struct vcpus *vcpus, unsigned index, bool held);
+
+/* While parked: calls a function on a vCPU's thread and waits for it. A boot that has been ordered is prepared first.
+ */
+void vcpus_call(struct vcpus *vcpus, unsigned index, void (*function)(void *context, hv_vcpuid_t id), void *context);
+
+/*
+ * For a debugger, on the thread of a vCPU that is not in the guest: keeps all others out of the guest until it is
+ * ended. Others that want the same wait.
+ */
+void vcpus_begin_exclusive(struct vcpus *vcpus);
+void vcpus_end_exclusive(struct vcpus *vcpus);
+
+/* The same: runs the vCPU until its next exit, or until deadline (see hv_vcpu_run_until()). Whether it is to go on. */
+bool vcpus_run_once(struct vcpus *vcpus, uint64_t deadline, hvx_vcpu_exit_t *exit);
+
+/* The same: does what an exit asks for, as if there were no debugger. */
+void vcpus_serve_exit(struct vcpus *vcpus, const hvx_vcpu_exit_t *exit);
 
 /*
  * Makes them park, without waiting for it; with capture, each looks at its registers first (crash_report.h). Any

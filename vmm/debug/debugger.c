@@ -1,0 +1,877 @@
+/*
+ * The debugger on the main thread: a client's wishes, and what becomes of them.
+ */
+#include "vmm/debug/engine.h"
+
+#include "vmm/debug/x86/vcpu_registers.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint64_t PAGE_MASK = POINT_PAGE_SIZE - 1;
+/* A larger range is refused: what is wanted then is a protection, not a watchpoint. */
+static const uint64_t WATCH_SIZE_MAX = 1 << 20;
+/* More points than anybody sets; each takes memory. */
+static const size_t POINTS_MAX = 1 << 16;
+
+/* ---- Views ---- */
+
+struct guest_view debugger_view(const struct debugger *debugger, unsigned vcpu)
+{
+    const struct debug_vcpu *from = &debugger->vcpu[vcpu];
+    struct guest_view view = guest_view_of(&from->registers, debugger->has_space ? debugger->space : from->space);
+
+    view.is_physical = debugger->is_physical;
+    return view;
+}
+
+const char *debugger_space_name(const struct debugger *debugger, hv_vm_space_t space)
+{
+    const struct debugger_environment *environment = &debugger->environment;
+    const char *name;
+    hv_vm_space_t id;
+
+    for (size_t i = 0; (name = environment->space_name(environment->context, i, &id)) != NULL; i++)
+        if (id == space)
+            return name;
+    return "?";
+}
+
+/* ---- Where points lie ---- */
+
+/* Where the kernel will have an address once its own page tables are in force. */
+static bool find_in_kernel(const struct debugger *debugger, uint64_t linear, uint64_t *ret_gpa)
+{
+    for (size_t i = 0; i < debugger->kernel_count; i++) {
+        const struct boot_segment *segment = &debugger->kernel[i];
+        if (linear >= segment->linear && linear - segment->linear < segment->size) {
+            *ret_gpa = segment->gpa + (linear - segment->linear);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_memory(hv_vm_space_t space, uint64_t gpa)
+{
+    uint8_t byte;
+
+    return hvx_vm_read_space(space, gpa, &byte, 1) == HV_SUCCESS;
+}
+
+/* False: the address is not mapped, or not to memory. */
+static bool locate(const struct debugger *debugger, const struct guest_view *view, uint64_t address, uint64_t *ret_gpa,
+                   bool *ret_is_user)
+{
+    struct walk walk = {.is_mapped = view->is_physical, .gpa = address};
+
+    if (!view->is_physical)
+        guest_view_walk(view, address, &walk);
+    if (walk.is_mapped)
+        *ret_gpa = walk.gpa;
+    else if (view->space != HV_VM_SPACE_DEFAULT || !find_in_kernel(debugger, address, ret_gpa))
+        return false;
+    *ret_is_user |= walk.is_mapped && walk.is_user;
+    return is_memory(view->space, *ret_gpa);
+}
+
+/* Adds a range's pieces, page by page, as one view has them. False, with nothing added, if part of it is nowhere. */
+static bool add_sites(const struct debugger *debugger, const struct guest_view *view, struct point *point,
+                      bool *ret_is_user)
+{
+    const size_t before = point->site_count;
+    uint64_t address = point->address;
+    uint64_t left = point->size;
+
+    while (left > 0) {
+        const uint64_t room = POINT_PAGE_SIZE - (address & PAGE_MASK);
+        struct point_site site = {.space = view->space, .linear = address, .size = left < room ? left : room};
+        if (!locate(debugger, view, address, &site.gpa, ret_is_user)) {
+            point->site_count = before;
+            return false;
+        }
+        point->sites[point->site_count++] = site;
+        address += site.size;
+        left -= site.size;
+    }
+    return true;
+}
+
+/* Whether an earlier vCPU is in the same space. */
+static bool is_seen(const struct debugger *debugger, unsigned vcpu)
+{
+    bool seen = false;
+
+    for (unsigned i = 0; i < vcpu && !seen; i++)
+        seen = debugger->vcpu[i].space == debugger->vcpu[vcpu].space;
+    return seen;
+}
+
+/*
+ * Fills in a point's sites: in the chosen space, or in all that vCPUs are in, with the page tables of the vCPU in
+ * question where it is in that space. False: no memory.
+ */
+static bool find_sites(const struct debugger *debugger, unsigned vcpu, struct point *point, bool *ret_is_user)
+{
+    const unsigned count = debugger->environment.vcpu_count;
+    const size_t pages = (size_t)((point->address & PAGE_MASK) + point->size + PAGE_MASK) / POINT_PAGE_SIZE;
+    const struct guest_view chosen = debugger_view(debugger, vcpu);
+
+    point->sites = calloc(pages * (count + 1), sizeof(*point->sites));
+    point->site_count = 0;
+    if (point->sites == NULL)
+        return false;
+    (void)add_sites(debugger, &chosen, point, ret_is_user);
+    for (unsigned i = 0; i < count && !debugger->has_space && !chosen.is_physical; i++) {
+        const struct guest_view view = debugger_view(debugger, i);
+        if (view.space != chosen.space && !is_seen(debugger, i))
+            (void)add_sites(debugger, &view, point, ret_is_user);
+    }
+    return true;
+}
+
+/* ---- How a point is realised ---- */
+
+static bool can_use_int3(const struct debugger *debugger, const struct point *point, bool is_user)
+{
+    return point->kind == DEBUG_POINT_SOFTWARE && point->site_count > 0 && !debugger->is_physical &&
+           debugger->environment.host.int3[is_user ? 1 : 0] != INT3_NO;
+}
+
+static bool can_use_registers(const struct debugger *debugger, const struct point *point, bool is_user)
+{
+    const struct debug_host *host = &debugger->environment.host;
+    const bool *honours = point_is_breakpoint(point->kind) ? host->execute_breakpoint : host->watchpoint;
+
+    return !debugger->is_physical && honours[0] && (!is_user || honours[1]) &&
+           points_registers_needed(point->kind, point->address, point->size) <=
+               points_registers_free(&debugger->points);
+}
+
+static bool can_use_pages(const struct debugger *debugger, const struct point *point, bool is_user)
+{
+    const bool *steps = debugger->environment.host.single_step;
+
+    if (point->site_count == 0)
+        return false;
+    return !point_is_breakpoint(point->kind) || (!debugger->is_physical && steps[is_user ? 1 : 0]);
+}
+
+/* POINT_MECHANISM_COUNT: none can. */
+static enum point_mechanism choose_mechanism(const struct debugger *debugger, const struct point *point, bool is_user)
+{
+    static bool (*const can_use[])(const struct debugger *, const struct point *, bool) = {
+        [POINT_BY_INT3] = can_use_int3,
+        [POINT_BY_REGISTER] = can_use_registers,
+        [POINT_BY_PAGE] = can_use_pages,
+    };
+    int chosen = 0;
+
+    while (chosen < POINT_MECHANISM_COUNT &&
+           ((debugger->mechanism != POINT_MECHANISM_COUNT && chosen != (int)debugger->mechanism) ||
+            !can_use[chosen](debugger, point, is_user)))
+        chosen++;
+    return (enum point_mechanism)chosen;
+}
+
+static int fail_mechanism(const struct debugger *debugger, const struct point *point, bool is_user, struct error *error)
+{
+    const char *what = point_is_breakpoint(point->kind) ? "breakpoint" : "watchpoint";
+
+    if (debugger->is_physical && point_is_breakpoint(point->kind))
+        return error_set(error, ERROR_CONFIG, "breakpoints have linear addresses; use \"monitor phys off\" first");
+    if (debugger->mechanism != POINT_MECHANISM_COUNT)
+        return error_set(error, ERROR_CONFIG,
+                         "no %s at 0x%" PRIx64 " by the mechanism that was chosen; use \"monitor mechanism auto\"", what,
+                         point->address);
+    if (point->site_count == 0)
+        return error_set(error, ERROR_CONFIG,
+                         "0x%" PRIx64 " is not mapped to memory, and this host has no debug register for it; try again "
+                         "when it is mapped",
+                         point->address);
+    return error_set(error, ERROR_CONFIG, "this host's KVM can do nothing about a %s in %s code; see \"monitor caps\"",
+                     what, is_user ? "user" : "kernel");
+}
+
+/* gdb's sizes of breakpoints are kinds; ours are of one byte, the first. */
+static uint64_t size_of(enum debug_point_kind kind, uint64_t size)
+{
+    return point_is_breakpoint(kind) ? 1 : size;
+}
+
+static int check_point(const struct debugger *debugger, uint64_t address, uint64_t size, struct error *error)
+{
+    if (size == 0 || size > WATCH_SIZE_MAX || address + (size - 1) < address)
+        return error_set(error, ERROR_CONFIG, "a watchpoint has 1 to %" PRIu64 " bytes; split it", WATCH_SIZE_MAX);
+    if (debugger->points.count >= POINTS_MAX)
+        return error_set(error, ERROR_CONFIG, "there are %zu break- and watchpoints; take some away", POINTS_MAX);
+    return 0;
+}
+
+static int insert(void *context, unsigned vcpu, enum debug_point_kind kind, uint64_t address, uint64_t size,
+                  struct error *error)
+{
+    struct debugger *debugger = context;
+    struct point point = {.kind = kind,
+                          .address = address,
+                          .size = size_of(kind, size),
+                          .has_space = debugger->has_space,
+                          .space = debugger->space};
+    bool is_user = false;
+
+    if (points_find(&debugger->points, kind, address, point.size) != NULL)
+        return 0;
+    if (check_point(debugger, address, point.size, error) < 0)
+        return -1;
+    if (!find_sites(debugger, vcpu, &point, &is_user))
+        return error_set(error, ERROR_HOST, "out of memory");
+    point.mechanism = choose_mechanism(debugger, &point, is_user);
+    if (point.mechanism == POINT_MECHANISM_COUNT) {
+        free(point.sites);
+        return fail_mechanism(debugger, &point, is_user, error);
+    }
+    if (!points_add(&debugger->points, &point)) {
+        free(point.sites);
+        return error_set(error, ERROR_HOST, "out of memory");
+    }
+    debugger->traps_are_old |= point.mechanism == POINT_BY_PAGE;
+    return 0;
+}
+
+static int remove_point(void *context, unsigned vcpu, enum debug_point_kind kind, uint64_t address, uint64_t size,
+                        struct error *error)
+{
+    struct debugger *debugger = context;
+    struct point *point = points_find(&debugger->points, kind, address, size_of(kind, size));
+
+    (void)vcpu;
+    if (point == NULL)
+        return error_set(error, ERROR_CONFIG, "there is no such point at 0x%" PRIx64, address);
+    debugger->traps_are_old |= point->mechanism == POINT_BY_PAGE;
+    points_remove(&debugger->points, point);
+    return 0;
+}
+
+/* ---- Putting points in force, and out of it ---- */
+
+/* Sets the traps of pages that follow one another in one call. False: the host has no memory, or slots, for them. */
+static bool set_traps(const struct point_trap *traps, size_t count, bool in_force)
+{
+    bool done = true;
+
+    for (size_t i = 0; i < count && done;) {
+        const struct point_trap *first = &traps[i];
+        size_t run = 1;
+        while (i + run < count && traps[i + run].space == first->space && traps[i + run].access == first->access &&
+               traps[i + run].gpa == first->gpa + run * POINT_PAGE_SIZE)
+            run++;
+        done = hvx_vm_set_traps(first->space, first->gpa, run * POINT_PAGE_SIZE, in_force ? first->access : 0) ==
+               HV_SUCCESS;
+        i += run;
+    }
+    return done;
+}
+
+static bool traps_are_equal(const struct point_trap *left, const struct point_trap *right)
+{
+    return left->space == right->space && left->gpa == right->gpa;
+}
+
+static bool trap_is_before(const struct point_trap *left, const struct point_trap *right)
+{
+    return left->space != right->space ? left->space < right->space : left->gpa < right->gpa;
+}
+
+/* Moves to the front of a list what the other has not, or has otherwise; both are sorted. The number of them. */
+static size_t keep_different(struct point_trap *list, size_t count, const struct point_trap *other, size_t other_count,
+                             bool access_matters)
+{
+    size_t kept = 0;
+    size_t at = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        while (at < other_count && trap_is_before(&other[at], &list[i]))
+            at++;
+        const bool is_there = at < other_count && traps_are_equal(&other[at], &list[i]) &&
+                              (!access_matters || other[at].access == list[i].access);
+        if (!is_there)
+            list[kept++] = list[i];
+    }
+    return kept;
+}
+
+static struct point_trap *copy_traps(const struct point_trap *traps, size_t count)
+{
+    struct point_trap *copy = calloc(count + 1, sizeof(*copy));
+
+    if (copy != NULL && count > 0)
+        memcpy(copy, traps, count * sizeof(*copy));
+    return copy;
+}
+
+/* Makes the traps those that the points want. Both lists are in the debugger's hands afterwards, whatever happens. */
+static bool change_traps(struct debugger *debugger, struct point_trap *wanted, size_t count)
+{
+    struct point_trap *gone = copy_traps(debugger->traps, debugger->trap_count);
+    struct point_trap *added = copy_traps(wanted, count);
+    bool done = gone != NULL && added != NULL;
+
+    if (done) {
+        const size_t gone_count = keep_different(gone, debugger->trap_count, wanted, count, false);
+        const size_t added_count = keep_different(added, count, debugger->traps, debugger->trap_count, true);
+        done = set_traps(gone, gone_count, false) && set_traps(added, added_count, true);
+    }
+    free(gone);
+    free(added);
+    if (!done) {
+        (void)set_traps(debugger->traps, debugger->trap_count, false);
+        (void)set_traps(wanted, count, false);
+        count = 0;
+    }
+    free(debugger->traps);
+    debugger->traps = wanted;
+    debugger->trap_count = count;
+    debugger->traps_are_old = !done;
+    return done;
+}
+
+static int update_traps(struct debugger *debugger, struct error *error)
+{
+    struct point_trap *wanted;
+    size_t count;
+
+    if (!debugger->traps_are_old)
+        return 0;
+    if (points_traps(&debugger->points, &wanted, &count) && change_traps(debugger, wanted, count))
+        return 0;
+    return error_set(error, ERROR_HOST,
+                     "the host has no memory, or KVM no slots, for so many pages with break- and watchpoints; none is in "
+                     "force, take some away");
+}
+
+/* Writes an INT3 at each of a point's places, or gives back what was there. The guest may have written there since. */
+static void patch_site(struct debugger *debugger, struct point_site *site, bool in_force)
+{
+    const uint8_t int3 = 0xcc;
+    uint8_t byte;
+
+    if (site->is_patched == in_force || hvx_vm_read_space(site->space, site->gpa, &byte, 1) != HV_SUCCESS)
+        return;
+    if (in_force) {
+        site->original = byte;
+        site->is_patched = hvx_vm_write_space(site->space, site->gpa, &int3, 1) == HV_SUCCESS;
+        debugger->patch_count += site->is_patched;
+        return;
+    }
+    if (byte == int3)
+        (void)hvx_vm_write_space(site->space, site->gpa, &site->original, 1);
+    site->is_patched = false;
+    debugger->patch_count--;
+}
+
+static void patch_all(struct debugger *debugger, bool in_force)
+{
+    for (size_t i = 0; i < debugger->points.count; i++) {
+        struct point *point = &debugger->points.items[i];
+        for (size_t j = 0; j < point->site_count && point->mechanism == POINT_BY_INT3; j++)
+            patch_site(debugger, &point->sites[j], in_force);
+    }
+}
+
+static void drop_points(struct debugger *debugger)
+{
+    patch_all(debugger, false);
+    points_free(&debugger->points);
+    (void)set_traps(debugger->traps, debugger->trap_count, false);
+    debugger->trap_count = 0;
+    debugger->traps_are_old = false;
+}
+
+/* ---- Stopping and going on ---- */
+
+static void tell(struct debugger *debugger, const struct debug_stop *stop)
+{
+    struct debug_stop copy = *stop;
+
+    if (debugger->target.stopped != NULL)
+        debugger->target.stopped(debugger->target.server, &copy);
+}
+
+static void tell_crash(struct debugger *debugger)
+{
+    debugger->crash_is_told = true;
+    tell(debugger, &debugger->crash);
+}
+
+static void forget_stops(struct debugger *debugger)
+{
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++)
+        debugger->vcpu[i].has_stop = false;
+}
+
+/* A watchpoint's hit is over and done; other stops come again when the vCPU runs. */
+static void forget_repeatable_stops(struct debugger *debugger)
+{
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++)
+        debugger->vcpu[i].has_stop &= debugger->vcpu[i].stop.reason == DEBUG_STOP_WATCHPOINT;
+}
+
+/* The vCPU whose stop is told of next, or -1. One that stepped is what the client waits for most. */
+static int choose_stop(const struct debugger *debugger)
+{
+    int chosen = -1;
+
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++) {
+        const struct debug_vcpu *vcpu = &debugger->vcpu[i];
+        if (vcpu->has_stop && (chosen < 0 || vcpu->action == DEBUG_STEP))
+            chosen = (int)i;
+    }
+    return chosen;
+}
+
+static void tell_stop_of(struct debugger *debugger, unsigned vcpu)
+{
+    debugger->vcpu[vcpu].has_stop = false;
+    tell(debugger, &debugger->vcpu[vcpu].stop);
+}
+
+static int run(struct debugger *debugger, const enum debug_action *actions, struct error *error)
+{
+    if (update_traps(debugger, error) < 0)
+        return -1;
+    patch_all(debugger, true);
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++) {
+        debugger->vcpu[i].action = actions != NULL ? actions[i] : DEBUG_CONTINUE;
+        vcpus_hold(debugger->vcpus, i, debugger->vcpu[i].action == DEBUG_HOLD);
+    }
+    debugger->state = DEBUGGER_RUNNING;
+    vcpus_resume(debugger->vcpus);
+    return 0;
+}
+
+/* Without points nothing of it can fail. */
+static void run_freely(struct debugger *debugger)
+{
+    struct error ignored;
+
+    (void)run(debugger, NULL, &ignored);
+}
+
+static void leave_client(struct debugger *debugger)
+{
+    bool is_clean = true;
+
+    drop_points(debugger);
+    forget_stops(debugger);
+    debugger->is_attached = false;
+    debugger->detach_wanted = false;
+    debugger->is_physical = false;
+    debugger->has_space = false;
+    debugger->mechanism = POINT_MECHANISM_COUNT;
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++)
+        is_clean &= !debugger->vcpu[i].has_stray_trap_flag;
+    atomic_store(&debugger->is_active, !is_clean);
+}
+
+void debugger_wake(struct debugger *debugger)
+{
+    if (debugger->state != DEBUGGER_RUNNING)
+        return;
+    vcpus_request_park(debugger->vcpus, 0);
+    vcpus_wait_parked(debugger->vcpus);
+    debugger->state = DEBUGGER_STOPPED;
+    patch_all(debugger, false);
+    if (debugger->detach_wanted)
+        leave_client(debugger);
+
+    const int stopped = choose_stop(debugger);
+    const bool wanted = debugger->stop_wanted;
+    debugger->stop_wanted = false;
+    if (stopped >= 0) {
+        forget_repeatable_stops(debugger);
+        tell_stop_of(debugger, (unsigned)stopped);
+    } else if (wanted) {
+        tell(debugger, &(struct debug_stop){.reason = DEBUG_STOP_INTERRUPTED});
+    } else {
+        /* A stop that has been told of already, or one of a client that has left. */
+        run_freely(debugger);
+    }
+}
+
+static int resume(void *context, const enum debug_action *actions, struct error *error)
+{
+    struct debugger *debugger = context;
+
+    if (debugger->state == DEBUGGER_CRASHED && !debugger->crash_is_told) {
+        tell_crash(debugger);
+        return 0;
+    }
+    if (debugger->state == DEBUGGER_CRASHED && !debugger->crash_can_go_on) {
+        debugger->environment.end_crashed(debugger->environment.context);
+        return 0;
+    }
+    const int stopped = choose_stop(debugger);
+    if (stopped >= 0 && actions[stopped] != DEBUG_HOLD) {
+        tell_stop_of(debugger, (unsigned)stopped);
+        return 0;
+    }
+    return run(debugger, actions, error);
+}
+
+static void interrupt(void *context)
+{
+    struct debugger *debugger = context;
+
+    if (debugger->state != DEBUGGER_RUNNING)
+        return;
+    debugger->stop_wanted = true;
+    debugger->environment.notify(debugger->environment.context);
+}
+
+static void attach(void *context)
+{
+    struct debugger *debugger = context;
+
+    debugger->is_attached = true;
+    /* vCPUs that run look at it at their next exit; there are no points yet that could be missed. */
+    atomic_store(&debugger->is_active, true);
+    if (debugger->state == DEBUGGER_RUNNING)
+        interrupt(debugger);
+    else if (debugger->state == DEBUGGER_CRASHED)
+        tell_crash(debugger);
+    else
+        tell(debugger, &(struct debug_stop){.reason = DEBUG_STOP_INTERRUPTED});
+}
+
+static void detach(void *context)
+{
+    struct debugger *debugger = context;
+
+    if (debugger->state == DEBUGGER_RUNNING) {
+        debugger->stop_wanted = false;
+        debugger->detach_wanted = true;
+        debugger->environment.notify(debugger->environment.context);
+        return;
+    }
+    const bool has_crashed = debugger->state == DEBUGGER_CRASHED;
+    leave_client(debugger);
+    if (has_crashed)
+        debugger->environment.end_crashed(debugger->environment.context);
+    else
+        run_freely(debugger);
+}
+
+static void kill_machine(void *context)
+{
+    struct debugger *debugger = context;
+
+    debugger->environment.kill(debugger->environment.context);
+}
+
+/* ---- Registers and memory ---- */
+
+/* What a call on a vCPU's thread is about. */
+struct register_call {
+    struct debug_vcpu *vcpu;
+    const struct debug_registers *registers;
+    const struct debug_vectors *new_vectors;
+    struct debug_vectors *vectors;
+    hv_return_t result;
+};
+
+static void write_registers(void *context, hv_vcpuid_t id)
+{
+    struct register_call *call = context;
+
+    call->result = vcpu_registers_write(id, &call->vcpu->registers, call->registers);
+    (void)vcpu_registers_read(id, &call->vcpu->registers);
+}
+
+static void refresh_registers(void *context, hv_vcpuid_t id)
+{
+    struct register_call *call = context;
+
+    call->result = vcpu_registers_read(id, &call->vcpu->registers);
+    (void)hvx_vcpu_get_space(id, &call->vcpu->space);
+}
+
+static void read_vectors(void *context, hv_vcpuid_t id)
+{
+    struct register_call *call = context;
+
+    call->result = vcpu_vectors_read(id, call->vectors);
+}
+
+static void write_vectors(void *context, hv_vcpuid_t id)
+{
+    struct register_call *call = context;
+
+    call->result = vcpu_vectors_write(id, call->new_vectors);
+}
+
+static int make_call(struct debugger *debugger, unsigned vcpu, void (*function)(void *context, hv_vcpuid_t id),
+                     struct register_call *call, const char *what, struct error *error)
+{
+    call->vcpu = &debugger->vcpu[vcpu];
+    call->result = HV_ERROR;
+    vcpus_call(debugger->vcpus, vcpu, function, call);
+    return call->result == HV_SUCCESS ? 0 : error_set(error, ERROR_CONFIG, "KVM does not take %s of vCPU %u", what, vcpu);
+}
+
+static int get_registers(void *context, unsigned vcpu, struct debug_registers *registers, struct error *error)
+{
+    const struct debugger *debugger = context;
+
+    (void)error;
+    *registers = debugger->vcpu[vcpu].registers;
+    return 0;
+}
+
+static int set_registers(void *context, unsigned vcpu, const struct debug_registers *registers, struct error *error)
+{
+    struct register_call call = {.registers = registers};
+
+    return make_call(context, vcpu, write_registers, &call, "these registers", error);
+}
+
+static int get_vectors(void *context, unsigned vcpu, struct debug_vectors *vectors, struct error *error)
+{
+    struct register_call call = {.vectors = vectors};
+
+    return make_call(context, vcpu, read_vectors, &call, "a look at the vector registers", error);
+}
+
+static int set_vectors(void *context, unsigned vcpu, const struct debug_vectors *vectors, struct error *error)
+{
+    struct register_call call = {.new_vectors = vectors};
+
+    return make_call(context, vcpu, write_vectors, &call, "these vector registers", error);
+}
+
+static size_t read_memory(void *context, unsigned vcpu, uint64_t address, void *buffer, size_t size)
+{
+    const struct guest_view view = debugger_view(context, vcpu);
+
+    return guest_view_read(&view, address, buffer, size);
+}
+
+static int write_memory(void *context, unsigned vcpu, uint64_t address, const void *buffer, size_t size,
+                        struct error *error)
+{
+    const struct guest_view view = debugger_view(context, vcpu);
+
+    if (guest_view_write(&view, address, buffer, size))
+        return 0;
+    return error_set(error, ERROR_CONFIG, "0x%" PRIx64 " and what follows is not memory, or not mapped", address);
+}
+
+static bool get_physical(void *context)
+{
+    const struct debugger *debugger = context;
+
+    return debugger->is_physical;
+}
+
+static void set_physical(void *context, bool physical)
+{
+    struct debugger *debugger = context;
+
+    debugger->is_physical = physical;
+}
+
+static void describe(void *context, unsigned vcpu, char *text, size_t size)
+{
+    const struct debugger *debugger = context;
+    const struct debug_vcpu *described = &debugger->vcpu[vcpu];
+
+    (void)snprintf(text, size, "%s, %u-bit code at privilege %u, space \"%s\"",
+                   debugger->state == DEBUGGER_CRASHED && debugger->crash.vcpu == vcpu ? "crashed" : "stopped",
+                   described->registers.code_bits, described->registers.privilege,
+                   debugger_space_name(debugger, described->space));
+}
+
+/* ---- Restarts ---- */
+
+/* The vCPUs' new first states. */
+static int refresh(struct debugger *debugger, struct error *error)
+{
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++) {
+        struct register_call call = {0};
+        if (make_call(debugger, i, refresh_registers, &call, "a look at the registers", error) < 0)
+            return -1;
+        debugger->vcpu[i].has_stray_trap_flag = false;
+    }
+    forget_stops(debugger);
+    return 0;
+}
+
+/* The kernel has been loaded anew: INT3s are gone, and addresses are those of before its page tables. */
+static void relocate(struct debugger *debugger, struct point *point)
+{
+    struct point fresh = *point;
+    bool is_user = false;
+
+    for (size_t i = 0; i < point->site_count; i++) {
+        debugger->patch_count -= point->sites[i].is_patched;
+        point->sites[i].is_patched = false;
+    }
+    if (point->mechanism == POINT_BY_REGISTER || !find_sites(debugger, 0, &fresh, &is_user))
+        return;
+    if (fresh.site_count == 0) {
+        free(fresh.sites);
+        return;
+    }
+    free(point->sites);
+    point->sites = fresh.sites;
+    point->site_count = fresh.site_count;
+    debugger->traps_are_old = true;
+}
+
+static int settle_restart(struct debugger *debugger, struct error *error)
+{
+    if (refresh(debugger, error) < 0)
+        return -1;
+    for (size_t i = 0; i < debugger->points.count; i++)
+        relocate(debugger, &debugger->points.items[i]);
+    return 0;
+}
+
+int debugger_restart(struct debugger *debugger, struct error *error)
+{
+    if (debugger->environment.restart(debugger->environment.context, error) < 0)
+        return -1;
+    debugger->state = DEBUGGER_STOPPED;
+    return settle_restart(debugger, error);
+}
+
+static int restart(void *context, struct error *error)
+{
+    return debugger_restart(context, error);
+}
+
+bool debugger_restarted(struct debugger *debugger)
+{
+    struct error error;
+
+    if (debugger->state != DEBUGGER_RUNNING) {
+        (void)settle_restart(debugger, &error);
+        return false;
+    }
+    if (debugger->points.count == 0 && !debugger->is_attached)
+        return true;
+    if (settle_restart(debugger, &error) < 0 || update_traps(debugger, &error) < 0) {
+        debugger->state = DEBUGGER_STOPPED;
+        struct debug_stop stop = {.reason = DEBUG_STOP_INTERRUPTED};
+        (void)snprintf(stop.text, sizeof(stop.text), "%s", error.text);
+        tell(debugger, &stop);
+        return false;
+    }
+    patch_all(debugger, true);
+    return true;
+}
+
+bool debugger_crashed(struct debugger *debugger, int vcpu, bool can_go_on, bool waits, const char *text)
+{
+    const bool was_running = debugger->state == DEBUGGER_RUNNING;
+
+    if (debugger->detach_wanted)
+        leave_client(debugger);
+    if (!debugger->is_attached && !waits)
+        return false;
+    patch_all(debugger, false);
+    debugger->state = DEBUGGER_CRASHED;
+    debugger->stop_wanted = false;
+    debugger->crash_can_go_on = can_go_on;
+    debugger->crash = (struct debug_stop){.reason = DEBUG_STOP_CRASHED, .vcpu = vcpu < 0 ? 0 : (unsigned)vcpu};
+    (void)snprintf(debugger->crash.text, sizeof(debugger->crash.text), "%s", text);
+    debugger->crash_is_told = false;
+    /* A client that knows of another stop hears of this one when it goes on. */
+    if (debugger->is_attached && was_running)
+        tell_crash(debugger);
+    return true;
+}
+
+/* ---- Its life ---- */
+
+void debugger_hold_start(struct debugger *debugger)
+{
+    struct error ignored;
+
+    debugger->state = DEBUGGER_STOPPED;
+    (void)refresh(debugger, &ignored);
+}
+
+void debugger_set_kernel(struct debugger *debugger, const struct boot_segment *segments, size_t count)
+{
+    debugger->kernel_count = count < DEBUGGER_KERNEL_SEGMENTS_MAX ? count : DEBUGGER_KERNEL_SEGMENTS_MAX;
+    memcpy(debugger->kernel, segments, debugger->kernel_count * sizeof(segments[0]));
+}
+
+struct debugger *debugger_create(const struct debugger_environment *environment, struct error *error)
+{
+    struct debugger *debugger = calloc(1, sizeof(*debugger) + environment->vcpu_count * sizeof(debugger->vcpu[0]));
+
+    if (debugger == NULL) {
+        error_set(error, ERROR_HOST, "out of memory");
+        return NULL;
+    }
+    debugger->environment = *environment;
+    debugger->mechanism = POINT_MECHANISM_COUNT;
+    debugger->vcpu_side = (struct vcpus_debugger){
+        .before_run = vcpu_side_before_run,
+        .on_exit = vcpu_side_on_exit,
+        .before_park = vcpu_side_before_park,
+        .context = debugger,
+    };
+    debugger->target = (struct debug_target){
+        .context = debugger,
+        .vcpu_count = environment->vcpu_count,
+        .attach = attach,
+        .detach = detach,
+        .get_registers = get_registers,
+        .set_registers = set_registers,
+        .get_vectors = get_vectors,
+        .set_vectors = set_vectors,
+        .read = read_memory,
+        .write = write_memory,
+        .get_physical = get_physical,
+        .set_physical = set_physical,
+        .insert = insert,
+        .remove = remove_point,
+        .resume = resume,
+        .interrupt = interrupt,
+        .describe = describe,
+        .monitor = monitor_command,
+        .restart = restart,
+        .kill = kill_machine,
+    };
+    for (unsigned i = 0; i < environment->vcpu_count; i++)
+        debugger->vcpu[i].action = DEBUG_CONTINUE;
+    return debugger;
+}
+
+void debugger_destroy(struct debugger *debugger)
+{
+    if (debugger == NULL)
+        return;
+    points_free(&debugger->points);
+    free(debugger->traps);
+    free(debugger);
+}
+
+const struct vcpus_debugger *debugger_vcpu_side(struct debugger *debugger)
+{
+    return &debugger->vcpu_side;
+}
+
+void debugger_set_vcpus(struct debugger *debugger, struct vcpus *vcpus)
+{
+    debugger->vcpus = vcpus;
+}
+
+struct debug_target *debugger_target(struct debugger *debugger)
+{
+    return &debugger->target;
+}
