@@ -317,6 +317,19 @@ hv_return_t hvx_vm_set_policy(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, 
     return result;
 }
 
+hv_return_t hvx_vm_set_traps(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, hv_memory_flags_t access)
+{
+    struct vm *vm;
+    struct space *space;
+    hv_return_t result = lock_space(asid, first_error(check_range(gpa, size), check_flags(access)), &vm, &space);
+
+    if (result != HV_SUCCESS)
+        return result;
+    result = space_set_traps(space, gpa, size, access);
+    vm_unlock(vm);
+    return result;
+}
+
 hv_return_t hv_vm_map(hv_uvaddr_t uva, hv_gpaddr_t gpa, size_t size, hv_memory_flags_t flags)
 {
     return hv_vm_map_space(HV_VM_SPACE_DEFAULT, uva, gpa, size, flags);

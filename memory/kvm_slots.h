@@ -4,7 +4,8 @@
  *
  * A region that a guest may write is a slot, one that it may only read (or execute, which KVM cannot tell from reading)
  * is a read-only slot, and one that allows nothing is no slot: accesses exit. In a strict space what may not be
- * executed is no slot either.
+ * executed is no slot either. Nor is what has traps for reading or execution; a trap for writing alone makes a slot
+ * read-only.
  */
 #ifndef MEMORY_KVM_SLOTS_H
 #define MEMORY_KVM_SLOTS_H

@@ -61,6 +61,7 @@ hv_return_t kvm_system_open(struct kvm_system *system)
     int run_size = ioctl(fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     if (slot_limit <= 0 || vcpu_limit <= 0 || run_size < (int)sizeof(struct kvm_run))
         goto fail;
+    const int guest_debug = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2);
     *system = (struct kvm_system){
         .fd = fd,
         .slot_limit = (unsigned)slot_limit,
@@ -68,6 +69,7 @@ hv_return_t kvm_system_open(struct kvm_system *system)
         .address_limit = 1ull << host_physical_address_bits(),
         .cut_size = CUT_SIZE,
         .run_size = (unsigned)run_size,
+        .guest_debug = guest_debug > 0 ? (uint32_t)guest_debug : 0,
         .rings = dirty_ring_support(fd),
     };
     return HV_SUCCESS;

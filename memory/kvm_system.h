@@ -22,6 +22,8 @@ struct kvm_system {
     uint64_t cut_size;
     /* Bytes of a vCPU's shared page (struct kvm_run). */
     unsigned run_size;
+    /* KVM_GUESTDBG_*: what KVM_SET_GUEST_DEBUG takes; 0: this KVM does not say. */
+    uint32_t guest_debug;
     struct dirty_ring_support rings;
 };
 

@@ -186,8 +186,8 @@ int region_map_covers(const struct region_map *map, uint64_t gpa, uint64_t size)
 static bool region_continues(const struct region *left, const struct region *right)
 {
     return region_end(left) == right->gpa && left->hva + left->size == right->hva && left->flags == right->flags &&
-           left->policy == right->policy && left->host_is_read_only == right->host_is_read_only &&
-           strcmp(left->name, right->name) == 0;
+           left->policy == right->policy && left->traps == right->traps &&
+           left->host_is_read_only == right->host_is_read_only && strcmp(left->name, right->name) == 0;
 }
 
 /* Appends a range, or makes the last one longer. */
@@ -263,9 +263,10 @@ static struct region_map *map_splice(const struct region_map *map, size_t first,
 struct change {
     uint64_t gpa;
     uint64_t end;
-    enum { CHANGE_ADD, CHANGE_REMOVE, CHANGE_PROTECT, CHANGE_POLICY } kind;
+    enum { CHANGE_ADD, CHANGE_REMOVE, CHANGE_PROTECT, CHANGE_POLICY, CHANGE_TRAPS } kind;
     hv_memory_flags_t flags;
     hvx_policy_t policy;
+    hv_memory_flags_t traps;
     const struct region *added;
 };
 
@@ -287,6 +288,8 @@ static bool list_append_changed(struct region_list *list, const struct region *r
         inner.flags = change->flags;
     if (change->kind == CHANGE_POLICY)
         inner.policy = change->policy;
+    if (change->kind == CHANGE_TRAPS)
+        inner.traps = (uint8_t)change->traps;
     return (left.size == 0 || list_append(list, &left)) &&
            (change->kind == CHANGE_REMOVE || list_append(list, &inner)) &&
            (right.size == 0 || list_append(list, &right));
@@ -356,4 +359,10 @@ struct region_map *region_map_protect(const struct region_map *map, uint64_t gpa
 struct region_map *region_map_set_policy(const struct region_map *map, uint64_t gpa, uint64_t size, hvx_policy_t policy)
 {
     return map_change(map, &(struct change){.gpa = gpa, .end = gpa + size, .kind = CHANGE_POLICY, .policy = policy});
+}
+
+struct region_map *region_map_set_traps(const struct region_map *map, uint64_t gpa, uint64_t size,
+                                        hv_memory_flags_t traps)
+{
+    return map_change(map, &(struct change){.gpa = gpa, .end = gpa + size, .kind = CHANGE_TRAPS, .traps = traps});
 }

@@ -20,7 +20,7 @@
 /* Guest addresses go below this: what four levels of page tables reach. */
 #define REGION_GPA_END (1ull << 48)
 
-/* Contiguous in the guest and in the host; one set of flags, one policy, one name. */
+/* Contiguous in the guest and in the host; one set of flags, one policy, one name, one set of traps. */
 struct region {
     uint64_t gpa;
     uint64_t size;
@@ -30,6 +30,8 @@ struct region {
     char name[HVX_NAME_SIZE];
     /* This process may not write to it: nor may the guest, whatever the flags say. */
     bool host_is_read_only;
+    /* Accesses of vCPUs that exit although they are allowed: see hvx_vm_set_traps(). */
+    uint8_t traps;
 };
 
 static inline uint64_t region_end(const struct region *region)
@@ -81,8 +83,7 @@ void region_map_copy(const struct region_map *map, uint64_t gpa, uint64_t size, 
 int region_map_overlaps(const struct region_map *map, uint64_t gpa, uint64_t size);
 int region_map_covers(const struct region_map *map, uint64_t gpa, uint64_t size);
 
-/* Adds a range that overlaps none; it is joined with neighbours that continue it with the same flags, policy and name.
- */
+/* Adds a range that overlaps none; it is joined with neighbours that continue it and are alike in all else. */
 struct region_map *region_map_add(const struct region_map *map, const struct region *region);
 
 /* Takes [gpa, gpa + size) away, cutting what crosses its ends. */
@@ -95,5 +96,9 @@ struct region_map *region_map_protect(const struct region_map *map, uint64_t gpa
 /* Gives [gpa, gpa + size), where it is mapped, another policy. */
 struct region_map *region_map_set_policy(const struct region_map *map, uint64_t gpa, uint64_t size,
                                          hvx_policy_t policy);
+
+/* Has other accesses to [gpa, gpa + size), where it is mapped, exit. */
+struct region_map *region_map_set_traps(const struct region_map *map, uint64_t gpa, uint64_t size,
+                                        hv_memory_flags_t traps);
 
 #endif

@@ -52,12 +52,12 @@ bool slot_list_append_wanted(struct slot_list *list, const struct region_map *ma
         const struct region *region = region_map_find(map, gpa);
         if (region == NULL || region->gpa >= end)
             break;
-        if (space_wants_slot(is_strict, region->flags)) {
+        if (space_wants_slot(is_strict, region)) {
             struct slot whole = {
                 .gpa = region->gpa,
                 .size = region->size,
                 .hva = region->hva,
-                .read_only = !region_allows(region, HV_MEMORY_WRITE),
+                .read_only = space_wants_read_only_slot(region),
             };
             struct slot part = slot_part(&whole, gpa, end);
             if (!slot_list_append(list, &part))

@@ -126,9 +126,24 @@ bool space_allows(const struct space *space, uint64_t gpa, hv_memory_flags_t acc
     return space->is_strict ? (flags & (HV_MEMORY_READ | HV_MEMORY_EXEC)) != 0 : flags != 0;
 }
 
-bool space_wants_slot(bool is_strict, hv_memory_flags_t flags)
+bool space_traps(const struct space *space, uint64_t gpa, hv_memory_flags_t access)
 {
-    return is_strict ? (flags & HV_MEMORY_EXEC) != 0 : flags != 0;
+    const struct region *region = space_find(space, gpa);
+
+    return region != NULL && (region->traps & access) != 0 && space_allows(space, gpa, access);
+}
+
+bool space_wants_slot(bool is_strict, const struct region *region)
+{
+    /* KVM has no slot that can be read and not executed, or the other way round. */
+    if ((region->traps & (HV_MEMORY_READ | HV_MEMORY_EXEC)) != 0)
+        return false;
+    return is_strict ? (region->flags & HV_MEMORY_EXEC) != 0 : region->flags != 0;
+}
+
+bool space_wants_read_only_slot(const struct region *region)
+{
+    return !region_allows(region, HV_MEMORY_WRITE) || (region->traps & HV_MEMORY_WRITE) != 0;
 }
 
 /* Releases a version that has been replaced, now or when nobody can be reading it any more. */
@@ -203,6 +218,13 @@ hv_return_t space_set_policy(struct space *space, uint64_t gpa, uint64_t size, h
         return HV_NO_RESOURCES;
     space_publish(space, map, false);
     return HV_SUCCESS;
+}
+
+hv_return_t space_set_traps(struct space *space, uint64_t gpa, uint64_t size, hv_memory_flags_t traps)
+{
+    if (!region_map_covers(space->map, gpa, size))
+        return HV_ERROR;
+    return space_commit(space, region_map_set_traps(space->map, gpa, size, traps), gpa, size, false);
 }
 
 /* ---- Tracking of writes ---- */

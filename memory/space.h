@@ -103,6 +103,9 @@ hv_return_t space_protect(struct space *space, uint64_t gpa, uint64_t size, hv_m
 /* The same of hvx_vm_set_policy(). The listener hears nothing: slots have no policy. */
 hv_return_t space_set_policy(struct space *space, uint64_t gpa, uint64_t size, hvx_policy_t policy);
 
+/* The same of hvx_vm_set_traps(). Slots have them, so the listener hears of it. */
+hv_return_t space_set_traps(struct space *space, uint64_t gpa, uint64_t size, hv_memory_flags_t traps);
+
 /*
  * Tracking of writes, with the API's results: hvx_vm_dirty_start(), _stop() and _fetch(), on ranges that are
  * well-formed.
@@ -120,8 +123,12 @@ const struct region *space_find(const struct space *space, uint64_t gpa);
  */
 bool space_allows(const struct space *space, uint64_t gpa, hv_memory_flags_t access);
 
-/* Whether a region with these flags is a slot of KVM's. */
-bool space_wants_slot(bool is_strict, hv_memory_flags_t flags);
+/* Whether such an access of a vCPU, which is allowed, is to exit all the same. */
+bool space_traps(const struct space *space, uint64_t gpa, hv_memory_flags_t access);
+
+/* Whether a region is a slot of KVM's, and whether that is read-only. */
+bool space_wants_slot(bool is_strict, const struct region *region);
+bool space_wants_read_only_slot(const struct region *region);
 
 /* Makes the space strict, or not; the listener is told of the whole map anew. HV_NO_RESOURCES: it is as before. */
 hv_return_t space_set_strict(struct space *space, bool is_strict);

@@ -190,6 +190,7 @@ static const struct rule rules[] = {
     IOCTL(KVM_SET_XCRS, VCPU, "XCR0"),
     IOCTL(KVM_GET_DEBUGREGS, VCPU, "debug registers"),
     IOCTL(KVM_SET_DEBUGREGS, VCPU, "debug registers"),
+    IOCTL(KVM_SET_GUEST_DEBUG, VCPU, "a debugger's steps and breakpoints"),
     IOCTL(KVM_GET_VCPU_EVENTS, VCPU, "pending events"),
     IOCTL(KVM_SET_VCPU_EVENTS, VCPU, "pending events"),
     IOCTL(KVM_GET_MSRS, VCPU, "model-specific registers"),

@@ -3,6 +3,8 @@
  */
 #include "vmm/vcpu/vcpu.h"
 
+#include "vmm/vcpu/x86/debug.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -28,6 +30,8 @@ static void describe_mapping(struct vcpu *vcpu)
     vcpu->access_is_mapped = region != NULL;
     access->allowed = region != NULL ? region->flags : 0;
     access->policy = region != NULL ? region->policy : HVX_POLICY_CLIENT;
+    access->is_trap =
+        region != NULL && region->traps != 0 && space_traps(vcpu->vm->spaces[vcpu->space], access->gpa, access->access);
 }
 
 static void describe_mmio(struct vcpu *vcpu)
@@ -62,7 +66,7 @@ static void describe_port(struct vcpu *vcpu)
     exit->port.data = (uint8_t *)run + run->io.data_offset;
 }
 
-/* Makes the exit an execute fault if nothing may be executed at a linear address; whether it is one. */
+/* Makes the exit a fetch if nothing may be executed at a linear address, or a trap is there; whether it is one. */
 static bool describe_if_refused(struct vcpu *vcpu, uint64_t linear)
 {
     hvx_vcpu_exit_t *exit = &vcpu->exit;
@@ -71,7 +75,9 @@ static bool describe_if_refused(struct vcpu *vcpu, uint64_t linear)
     if (ioctl(vcpu->fd, KVM_TRANSLATE, &translation) < 0 || !translation.valid)
         return false;
     lock_vm(vcpu);
-    const bool is_refused = !space_allows(vcpu->vm->spaces[vcpu->space], translation.physical_address, HV_MEMORY_EXEC);
+    const struct space *space = vcpu->vm->spaces[vcpu->space];
+    const bool is_refused = !space_allows(space, translation.physical_address, HV_MEMORY_EXEC) ||
+                            space_traps(space, translation.physical_address, HV_MEMORY_EXEC);
     if (is_refused) {
         exit->reason = HVX_EXIT_MEMORY;
         exit->memory.space = vcpu->space;
@@ -139,6 +145,7 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
     hvx_vcpu_exit_t *exit = &vcpu->exit;
 
     vcpu->access_pending = false;
+    vcpu->exception_is_ours = false;
     memset(exit, 0, sizeof(*exit));
     exit->raw_reason = run->exit_reason;
     if (error == EINTR) {
@@ -165,7 +172,7 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
             exit->reason = HVX_EXIT_SHUTDOWN;
         break;
     case KVM_EXIT_DEBUG:
-        exit->reason = HVX_EXIT_DEBUG;
+        vcpu_describe_debug(vcpu);
         break;
     case KVM_EXIT_INTR:
         exit->reason = HVX_EXIT_INTERRUPTED;
@@ -224,7 +231,13 @@ void vcpu_take_fetch_fault(struct vcpu *vcpu)
     take_fault(vcpu, &fault);
 }
 
-hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu)
+static hv_memory_flags_t pending_access(const struct vcpu *vcpu)
+{
+    return vcpu->run->mmio.is_write ? HV_MEMORY_WRITE : HV_MEMORY_READ;
+}
+
+/* Carries the pending access out if the flags allow it. With the VM locked. */
+static hv_return_t carry_out_access(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
     const struct space *space = vcpu->vm->spaces[vcpu->space];
@@ -232,11 +245,20 @@ hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu)
     hv_return_t result = HV_ERROR;
 
     /* KVM takes the access as done whenever the vCPU runs again, so it is done here if it may be, as KVM would. */
-    if (space_allows(space, gpa, run->mmio.is_write ? HV_MEMORY_WRITE : HV_MEMORY_READ))
+    if (space_allows(space, gpa, pending_access(vcpu)))
         result = space_copy(space, gpa, run->mmio.len, run->mmio.is_write ? NULL : run->mmio.data,
                             run->mmio.is_write ? run->mmio.data : NULL);
     vcpu->access_pending = result != HV_SUCCESS;
     return result;
+}
+
+hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu)
+{
+    const struct space *space = vcpu->vm->spaces[vcpu->space];
+
+    if (space_traps(space, vcpu->run->mmio.phys_addr, pending_access(vcpu)))
+        return HV_ERROR;
+    return carry_out_access(vcpu);
 }
 
 /* As an open bus: nobody takes what is stored, and a load finds all lines high. */
@@ -268,8 +290,8 @@ bool vcpu_serve_access(struct vcpu *vcpu)
 
     if (settle_or_describe(vcpu, &fault))
         return true;
-    /* The usual exit, a device's register: no mapping, no fault. */
-    if (!vcpu->access_is_mapped)
+    /* The usual exit, a device's register: no mapping, no fault. Nor is a trap one. */
+    if (!vcpu->access_is_mapped || vcpu->exit.memory.is_trap)
         return false;
     if (!vcpu->access_is_counted)
         take_fault(vcpu, &fault);
@@ -308,4 +330,19 @@ hv_return_t hvx_vcpu_complete(hv_vcpuid_t id, const void *data)
         memcpy(vcpu->run->mmio.data, data, vcpu->run->mmio.len);
     vcpu->access_pending = false;
     return HV_SUCCESS;
+}
+
+hv_return_t hvx_vcpu_allow(hv_vcpuid_t id)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+
+    if (vcpu == NULL)
+        return result;
+    if (!vcpu->access_pending || !vcpu->exit.memory.is_trap)
+        return HV_ERROR;
+    pthread_mutex_lock(&vcpu->vm->lock);
+    result = carry_out_access(vcpu);
+    pthread_mutex_unlock(&vcpu->vm->lock);
+    return result == HV_SUCCESS ? HV_SUCCESS : HV_DENIED;
 }

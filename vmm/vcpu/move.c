@@ -3,6 +3,7 @@
  */
 #include "vmm/vcpu/vcpu.h"
 
+#include "vmm/vcpu/x86/debug.h"
 #include "vmm/vcpu/x86/state.h"
 
 static enum vcpu_direction direction_of(hv_vm_space_t from, hv_vm_space_t to)
@@ -34,15 +35,7 @@ static hv_return_t settle_exit(struct vcpu *vcpu)
 {
     if (vcpu->access_pending && vcpu_settle_access_locked(vcpu) != HV_SUCCESS)
         return HV_BUSY;
-    switch (vcpu->exit.reason) {
-    case HVX_EXIT_NONE:
-    case HVX_EXIT_HALT:
-    case HVX_EXIT_INTERRUPTED:
-    case HVX_EXIT_SHUTDOWN:
-        return HV_SUCCESS; /* KVM has nothing to finish */
-    default:
-        return vcpu_finish_instruction(vcpu);
-    }
+    return vcpu_may_be_unfinished(vcpu) ? vcpu_finish_instruction(vcpu) : HV_SUCCESS;
 }
 
 /* With the VM locked. */
@@ -57,6 +50,8 @@ static hv_return_t move_locked(struct vcpu *vcpu, hv_vm_space_t space)
         result = vcpu_baggage_create(vcpu->vm->kvm.fd, vcpu->fd, &vcpu->baggage);
     if (result == HV_SUCCESS)
         result = vcpu_state_carry(vcpu->baggage, direction_of(vcpu->space, space), vcpu->fd, kvm.fd, kvm.run);
+    if (result == HV_SUCCESS && !vcpu_carry_debug(vcpu, kvm.fd))
+        result = HV_ERROR;
     if (result != HV_SUCCESS)
         return result;
     gate_remove(vcpu->gate, &vcpu->pass);

@@ -3,6 +3,7 @@
  */
 #include "vmm/vcpu/vcpu.h"
 
+#include "vmm/vcpu/x86/debug.h"
 #include "vmm/vcpu/x86/state.h"
 
 #include <errno.h>
@@ -52,8 +53,9 @@ static bool ring_was_emptied(struct vcpu *vcpu, int error)
 }
 
 /*
- * Whether the exit is an access to a mapping that is done now. Such accesses come from strict spaces, whose data KVM
- * has no slots for, from changes that overtook the access, and from mappings whose policy is to go on.
+ * Whether the exit is an access to a mapping that is done now. Such accesses come from strict spaces and mappings with
+ * traps, whose data KVM has no slots for, from changes that overtook the access, and from mappings whose policy is to
+ * go on.
  */
 static bool access_is_done(struct vcpu *vcpu)
 {
@@ -79,6 +81,8 @@ static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
 
     if (vcpu->access_pending && !vcpu_serve_access(vcpu))
         return HV_SUCCESS;
+    if (vcpu->debug.single_step && !vcpu_arm_step(vcpu))
+        return HV_ERROR;
     /* A guest that faults without end, each time answered, still leaves when asked: each round goes into KVM_RUN. */
     do {
         version = atomic_load(&vcpu->vm->spaces[vcpu->space]->version);
@@ -88,7 +92,8 @@ static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
         while (error == EAGAIN || (error == EINTR && goes_on(vcpu, deadline)) || ring_was_emptied(vcpu, error));
         vcpu_describe_exit(vcpu, error);
     } while (access_is_done(vcpu) || was_overtaken(vcpu, version));
-    if (vcpu->exit.reason == HVX_EXIT_MEMORY && vcpu->exit.memory.access == HV_MEMORY_EXEC)
+    if (vcpu->exit.reason == HVX_EXIT_MEMORY && vcpu->exit.memory.access == HV_MEMORY_EXEC &&
+        !vcpu->exit.memory.is_trap)
         vcpu_take_fetch_fault(vcpu);
     return HV_SUCCESS;
 }
@@ -155,6 +160,21 @@ hv_return_t hv_vcpu_interrupt(hv_vcpuid_t *vcpus, unsigned int vcpu_count)
     return result;
 }
 
+bool vcpu_may_be_unfinished(const struct vcpu *vcpu)
+{
+    switch (vcpu->exit.reason) {
+    case HVX_EXIT_NONE:
+    case HVX_EXIT_HALT:
+    case HVX_EXIT_INTERRUPTED:
+    case HVX_EXIT_SHUTDOWN:
+    case HVX_EXIT_DEBUG:
+    case HVX_EXIT_EMULATION_FAILURE:
+        return false;
+    default:
+        return true;
+    }
+}
+
 hv_return_t vcpu_finish_instruction(struct vcpu *vcpu)
 {
     /* KVM carries on with the instruction, looks at the flag, and comes back. */
@@ -168,7 +188,26 @@ hv_return_t vcpu_finish_instruction(struct vcpu *vcpu)
     vcpu->vm_is_locked = true;
     vcpu_describe_exit(vcpu, error);
     vcpu->vm_is_locked = false;
-    return HV_BUSY;
+    return vcpu->exit.reason == HVX_EXIT_DEBUG ? HV_SUCCESS : HV_BUSY;
+}
+
+hv_return_t hvx_vcpu_finish(hv_vcpuid_t id)
+{
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+
+    if (vcpu == NULL)
+        return result;
+    if (vcpu->access_pending && !vcpu_serve_access(vcpu))
+        return HV_BUSY;
+    if (!vcpu_may_be_unfinished(vcpu))
+        return HV_SUCCESS;
+    do {
+        pthread_mutex_lock(&vcpu->vm->lock);
+        result = vcpu_finish_instruction(vcpu);
+        pthread_mutex_unlock(&vcpu->vm->lock);
+    } while (result == HV_BUSY && access_is_done(vcpu));
+    return result;
 }
 
 /* ---- Times ---- */
@@ -209,6 +248,7 @@ hv_return_t hvx_vcpu_reset(hv_vcpuid_t id)
     if (vcpu->space != HV_VM_SPACE_DEFAULT)
         return HV_BUSY;
     /* Whatever the last instruction still wanted is void. */
+    vcpu_end_debug(vcpu);
     pthread_mutex_lock(&vcpu->vm->lock);
     vcpu_drain(vcpu);
     pthread_mutex_unlock(&vcpu->vm->lock);

@@ -3,6 +3,7 @@
  */
 #include "vmm/vcpu/vcpu.h"
 
+#include "vmm/vcpu/x86/debug.h"
 #include "vmm/vcpu/x86/state.h"
 
 #include <signal.h>
@@ -267,6 +268,7 @@ hv_return_t hv_vcpu_destroy(hv_vcpuid_t id)
         vm->spaces[vcpu->space]->vcpu_count--;
         gate_remove(vcpu->gate, &vcpu->pass);
         /* The next vCPU of this number gets the same KVM vCPU. */
+        vcpu_end_debug(vcpu);
         vcpu_drain(vcpu);
         if (vcpu->has_timer)
             timer_delete(vcpu->timer);

@@ -43,6 +43,10 @@ struct vcpu {
     bool access_is_mapped;
     /* It has been taken as a fault: it is one once, however often it is repeated. */
     bool access_is_counted;
+    /* What hvx_vcpu_set_debug() wants; in force in the KVM vCPU of its place, and in no other. */
+    hvx_vcpu_debug_t debug;
+    /* The exception of the last exit, an HVX_EXIT_DEBUG, has not been given back to the guest. */
+    bool exception_is_ours;
     /* NULL until it has been in a space other than the default one. */
     struct vcpu_baggage *baggage;
     /* Cycles of the host's time stamp counter in KVM_RUN, and both clocks at the start. */
@@ -88,8 +92,8 @@ uint64_t vcpu_now_nanoseconds(void);
 void vcpu_describe_exit(struct vcpu *vcpu, int error);
 
 /*
- * Carries out a pending access that the map now allows. HV_SUCCESS: the vCPU can run. HV_ERROR: it is not allowed, and
- * the exit stands. With the VM locked.
+ * Carries out a pending access that the map now allows and does not trap. HV_SUCCESS: the vCPU can run. HV_ERROR: the
+ * exit stands. With the VM locked.
  */
 hv_return_t vcpu_settle_access_locked(struct vcpu *vcpu);
 
@@ -102,10 +106,13 @@ bool vcpu_serve_access(struct vcpu *vcpu);
 /* Takes the last exit, a fetch that was refused, as a fault of the VM's. */
 void vcpu_take_fetch_fault(struct vcpu *vcpu);
 
+/* Whether KVM may have something of the last exit's instruction to finish. */
+bool vcpu_may_be_unfinished(const struct vcpu *vcpu);
+
 /*
  * Lets KVM finish the instruction of the last exit without entering the guest, so that the registers are complete.
- * HV_BUSY: it has another access to make, which is the exit now. With the VM locked, by the owner or when that has
- * ended.
+ * HV_SUCCESS: if that has ended a single step, the exit says so now. HV_BUSY: it has another access to make, which is
+ * the exit now. With the VM locked, by the owner or when that has ended.
  */
 hv_return_t vcpu_finish_instruction(struct vcpu *vcpu);
 

@@ -130,7 +130,8 @@ HV_API hv_return_t hv_vcpu_destroy(hv_vcpuid_t vcpu);
  * The interrupt controllers belong to the default space: elsewhere external interrupts wait, HLT exits, and the vCPU
  * can be got out by hv_vcpu_interrupt() and hv_vcpu_run_until() alone.
  * What the client has set by KVM's own means, CPUID above all, is taken over the first time that it enters a space.
- * HV_BUSY, and nothing has changed: the instruction of the last exit is not done; complete its access, or run.
+ * HV_BUSY, and nothing has changed: the instruction of the last exit is not done; complete its access, or run. Where a
+ * move has ended a single step (see hvx_vcpu_set_debug()), the last exit is HVX_EXIT_DEBUG afterwards.
  * HV_NO_RESOURCES: the host has no VM, vCPU or slots for the space.
  */
 HV_API hv_return_t hv_vcpu_set_space(hv_vcpuid_t vcpu, hv_vm_space_t asid);

@@ -70,6 +70,28 @@ HV_API hv_return_t hvx_vm_map_space_named(hv_vm_space_t asid, hv_uvaddr_t uva, h
  */
 HV_API hv_return_t hvx_vm_set_policy(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, hvx_policy_t policy);
 
+/*
+ * Has accesses of these kinds (HV_MEMORY_READ, _WRITE, _EXEC) to a range, which is wholly mapped, exit although its
+ * flags allow them; 0: none any more. For debuggers: it binds vCPUs alone, and neither devices nor the client, nor is
+ * it in a range's flags. It is the mapping's, over as many mappings as it spans: hv_vm_protect() leaves it,
+ * hv_vm_unmap() ends it. It splits ranges as a policy does, and counts from the next access on when this returns.
+ *
+ * The exit is HVX_EXIT_MEMORY with is_trap; it is no fault, and the mapping's policy has no say in it. A load or store
+ * has not happened: hvx_vcpu_allow() carries it out, hvx_vcpu_complete() says that the client has, and without either
+ * the next run tries it again, as the map is then. A fetch exits with RIP at the instruction, of which nothing is done,
+ * and gpa where nothing could be fetched, which is on the next page if the instruction reaches there; for it to go on
+ * the trap has to be lifted.
+ *
+ * KVM has no slot for a range that is trapped for HV_MEMORY_READ or _EXEC, and a read-only one where it is for
+ * HV_MEMORY_WRITE alone. Other accesses that exit for that reason are served in hv_vcpu_run() as in a strict space (see
+ * hvx_vm_space_set_strict(), also for what KVM makes of fetches): at the cost of an exit each, read-modify-write
+ * instructions are not atomic, and an instruction that KVM cannot emulate exits as HVX_EXIT_EMULATION_FAILURE. What the
+ * processor itself reads or writes outside of instructions' operands (page tables, descriptor tables, the frames of
+ * interrupts) cannot be served: with a trap for HV_MEMORY_READ or _EXEC there the guest fails.
+ * HV_ERROR: part of the range is not mapped. HV_NO_RESOURCES: no memory, or KVM is out of slots.
+ */
+HV_API hv_return_t hvx_vm_set_traps(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t size, hv_memory_flags_t access);
+
 /* Pages of memory that hvx_vm_allocate_backed() gives. */
 typedef enum {
     /* Huge pages where the host has them at hand: what hv_vm_allocate() does. */
@@ -219,7 +241,7 @@ HV_API hv_return_t hvx_vm_set_fault_listener(void (*listener)(void *context, con
 typedef enum {
     /* The vCPU has not run yet. */
     HVX_EXIT_NONE = 0,
-    /* An access that no mapping allows; see hvx_vcpu_complete(). */
+    /* An access that no mapping allows, or a trap's; see hvx_vcpu_complete(). */
     HVX_EXIT_MEMORY,
     /* An I/O port instruction; data is to be read or filled in before the next run. */
     HVX_EXIT_PORT,
@@ -229,7 +251,7 @@ typedef enum {
     HVX_EXIT_SHUTDOWN,
     /* hv_vcpu_interrupt(), a signal, or the deadline of hv_vcpu_run_until(). */
     HVX_EXIT_INTERRUPTED,
-    /* A breakpoint or single step that was asked for. */
+    /* A breakpoint, watchpoint or single step that was asked for: see hvx_vcpu_set_debug(). */
     HVX_EXIT_DEBUG,
     /* KVM met an instruction that it cannot carry out. */
     HVX_EXIT_EMULATION_FAILURE,
@@ -246,6 +268,8 @@ typedef struct {
     /* What the mapping at gpa allows, and its policy; 0 and HVX_POLICY_CLIENT where there is none. */
     hv_memory_flags_t allowed;
     hvx_policy_t policy;
+    /* The mapping allows it, and a trap caught it: see hvx_vm_set_traps(). */
+    bool is_trap;
     /* Bytes, 1 to 8. */
     uint32_t length;
     /* What a write wants to store, in the guest's byte order. */
@@ -263,6 +287,17 @@ typedef struct {
     /* count * size bytes, valid until the next run: what OUT wrote, or where to put what IN shall read. */
     void *data;
 } hvx_exit_port_t;
+
+/* HVX_EXIT_DEBUG */
+typedef struct {
+    /* 1: #DB, a single step or the debug registers; 3: #BP, of INT3. */
+    uint32_t exception;
+    /* The linear address of the instruction that comes next; of #BP that of the INT3. */
+    uint64_t pc;
+    /* Of #DB: what was met, as in these registers (Intel SDM volume 3, 18.2). */
+    uint64_t dr6;
+    uint64_t dr7;
+} hvx_exit_debug_t;
 
 /* HVX_EXIT_EMULATION_FAILURE */
 typedef struct {
@@ -287,6 +322,7 @@ typedef struct {
     union {
         hvx_exit_memory_t memory;
         hvx_exit_port_t port;
+        hvx_exit_debug_t debug;
         hvx_exit_emulation_t emulation;
         hvx_exit_unknown_t unknown;
     };
@@ -303,12 +339,103 @@ HV_API hv_return_t hvx_vcpu_exit(hv_vcpuid_t vcpu, hvx_vcpu_exit_t *exit);
  */
 HV_API hv_return_t hvx_vcpu_complete(hv_vcpuid_t vcpu, const void *data);
 
+/*
+ * Carries out the load or store of the last exit, which a trap caught, as the mapping's flags allow it. What the
+ * instruction does with it shows when the vCPU runs, or after hvx_vcpu_finish(). For the owner.
+ * HV_ERROR: the last exit was none of a trap's, or a fetch, or the access is complete. HV_DENIED: the map does not
+ * allow it any more; it is pending as before.
+ */
+HV_API hv_return_t hvx_vcpu_allow(hv_vcpuid_t vcpu);
+
+/*
+ * Has KVM finish the instruction of the last exit (the data of an HVX_EXIT_PORT are there, or an access is complete)
+ * without entering the guest, so that the registers are as after it; of a string instruction that repeats, as after one
+ * or more rounds of it. Accesses that hv_vcpu_run() would serve by itself it serves too. HV_SUCCESS, also where there
+ * is nothing to finish: hvx_vcpu_exit() gives the last exit still, or, where the vCPU single-steps and this has ended
+ * the step, an HVX_EXIT_DEBUG; the next run does not report that again. For the owner. HV_BUSY: the access of the last
+ * exit is not complete; or the instruction has another one to make, or something else has come up: that is the last
+ * exit now.
+ */
+HV_API hv_return_t hvx_vcpu_finish(hv_vcpuid_t vcpu);
+
+/* What a debugger wants of a vCPU. */
+typedef struct {
+    /* A run ends after one instruction at the latest. */
+    bool single_step;
+    /* No external interrupt is delivered. */
+    bool hold_interrupts;
+    /* INT3 exits, with RIP at it, and does not reach the guest. */
+    bool catch_int3;
+    /*
+     * DR0 to DR3 and DR7 (Intel SDM volume 3, 18.2) as the processor shall use them, for the client: what they meet is
+     * an exit. The guest's own registers stay as they are, and are not in force. control 0: they are. Of control: bits
+     * 0 to 10 and 16 to 31.
+     */
+    uint64_t breakpoints[4];
+    uint64_t control;
+} hvx_vcpu_debug_t;
+
+/*
+ * Has the vCPU's runs end for a debugger, as HVX_EXIT_DEBUG; NULL: no more. It is the vCPU's, goes along when it moves
+ * to another space, and ends with it and with hvx_vcpu_reset(). A host's KVM, one that is nested or emulates the
+ * processor in software above all, may not honour all of it, and does not say so. For the owner.
+ *
+ * A step ends behind the instruction, or at the first instruction of an exception's handler. What the instruction does
+ * may be an exit of its own first; the step ends with the next run then, or in hvx_vcpu_finish(). HLT is done with its
+ * HVX_EXIT_HALT, where there is one. Otherwise, and where the vCPU was waiting in HLT already and interrupts are held,
+ * it goes on behind it as if it had been woken for nothing: after a step it is never waiting. While it steps, the
+ * guest's own RFLAGS.TF does not count and reads as 0; it is lost. With single_step or control, all #DB are exits, the
+ * guest's own too, and with catch_int3 all #BP: a guest that was meant to have one gets it with hvx_vcpu_reflect().
+ * HV_BAD_ARGUMENT: other bits are set in control. HV_UNSUPPORTED: this KVM cannot hold interrupts (before Linux 5.15),
+ * or cannot debug this guest.
+ */
+HV_API hv_return_t hvx_vcpu_set_debug(hv_vcpuid_t vcpu, const hvx_vcpu_debug_t *debug);
+
+/*
+ * The exception of the last exit, an HVX_EXIT_DEBUG, is the guest's own: it is delivered, once, when the vCPU next
+ * runs, DR6 and DR7 being as it leaves them. RIP is to be where it was, and neither it nor a general register or RFLAGS
+ * is written before that run, nor the vCPU moved. For the owner. HV_ERROR: the last exit was none, or its exception has
+ * been given back. HV_BUSY: another exception waits.
+ */
+HV_API hv_return_t hvx_vcpu_reflect(hv_vcpuid_t vcpu);
+
+/*
+ * As hv_vcpu_read_register() for each of `count` registers, in their order. HV_BAD_ARGUMENT: one is no register;
+ * nothing was read.
+ */
+HV_API hv_return_t hvx_vcpu_read_registers(hv_vcpuid_t vcpu, const hv_x86_reg_t *registers, uint64_t *values,
+                                           size_t count);
+
+/*
+ * As hv_vcpu_write_register() for each, all at once: what one needs of another (CR0, CR4, the selectors) may be in any
+ * order, and of one that is there twice the last value counts. HV_BAD_ARGUMENT: one is no register, or a value does not
+ * fit into it, and nothing was written; or KVM does not take a value. It is given, each as a whole, first the segments
+ * and descriptor tables with CR0 to CR4 and TPR, then XCR0, the debug registers, and last the others: those before
+ * stay.
+ */
+HV_API hv_return_t hvx_vcpu_write_registers(hv_vcpuid_t vcpu, const hv_x86_reg_t *registers, const uint64_t *values,
+                                            size_t count);
+
+/* A segment register with its hidden part. */
+typedef struct {
+    uint64_t base;
+    /* In bytes. */
+    uint32_t limit;
+    /* Access rights as HV_X86_TSS_AR has them (Intel SDM volume 3, table 25-2). */
+    uint32_t access;
+    uint16_t selector;
+} hvx_segment_t;
+
+/* selector_register: HV_X86_CS to HV_X86_GS, HV_X86_LDTR or HV_X86_TR. For the owner. */
+HV_API hv_return_t hvx_vcpu_read_segment(hv_vcpuid_t vcpu, hv_x86_reg_t selector_register, hvx_segment_t *segment);
+
 /* The space that the vCPU is in. For the owner. */
 HV_API hv_return_t hvx_vcpu_get_space(hv_vcpuid_t vcpu, hv_vm_space_t *asid);
 
 /*
  * Gives the vCPU the state in which it was made, local APIC included, as at a reset; the time stamp counter goes on.
- * What the client has set since with ioctls that a reset leaves alone, CPUID above all, stays. The last exit is void.
+ * What the client has set since with ioctls that a reset leaves alone, CPUID above all, stays. The last exit is void,
+ * and hvx_vcpu_set_debug() ends.
  * HV_BUSY: it is not in the default space. For the owner.
  */
 HV_API hv_return_t hvx_vcpu_reset(hv_vcpuid_t vcpu);

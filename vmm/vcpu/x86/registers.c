@@ -11,7 +11,7 @@
 #include <sys/ioctl.h>
 
 /* Which of KVM's structures holds a register, and how. */
-enum register_set { SET_NONE, SET_REGS, SET_SREGS, SET_DEBUG, SET_XCR0, SET_LDT_ACCESS, SET_TSS_ACCESS };
+enum register_set { SET_NONE, SET_REGS, SET_SREGS, SET_DEBUG, SET_XCR0, SET_LDT_ACCESS, SET_TSS_ACCESS, SET_COUNT };
 
 struct register_place {
     enum register_set set;
@@ -227,6 +227,132 @@ hv_return_t hv_vcpu_write_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t va
         vcpu->run->cr8 = value;
     return HV_SUCCESS;
 }
+
+/* ---- Many registers at once ---- */
+
+/* Each of KVM's structures, read when it is first needed. */
+struct register_files {
+    bool is_read[SET_COUNT];
+    union register_file files[SET_COUNT];
+};
+
+/* The structure that a register is in: what is worked out of segments is with them. */
+static enum register_set file_of(hv_x86_reg_t reg)
+{
+    const enum register_set set = places[reg].set;
+
+    return set == SET_LDT_ACCESS || set == SET_TSS_ACCESS ? SET_SREGS : set;
+}
+
+/* The structures that hold these registers, all of which there are. */
+static hv_return_t files_read(const struct vcpu *vcpu, const hv_x86_reg_t *registers, size_t count,
+                              struct register_files *files)
+{
+    memset(files->is_read, 0, sizeof(files->is_read));
+    for (size_t i = 0; i < count; i++) {
+        const enum register_set set = file_of(registers[i]);
+        if (!files->is_read[set] && ioctl(vcpu->fd, ioctls_of(set).get, &files->files[set]) < 0)
+            return HV_ERROR;
+        files->is_read[set] = true;
+    }
+    return HV_SUCCESS;
+}
+
+static hv_return_t check_registers(const hv_x86_reg_t *registers, const uint64_t *values, size_t count)
+{
+    if (count > 0 && (registers == NULL || values == NULL))
+        return HV_BAD_ARGUMENT;
+    for (size_t i = 0; i < count; i++)
+        if ((unsigned)registers[i] >= HV_X86_REGISTERS_MAX || places[registers[i]].set == SET_NONE)
+            return HV_BAD_ARGUMENT;
+    return HV_SUCCESS;
+}
+
+hv_return_t hvx_vcpu_read_registers(hv_vcpuid_t id, const hv_x86_reg_t *registers, uint64_t *values, size_t count)
+{
+    hv_return_t result;
+    const struct vcpu *vcpu = vcpu_owned(id, &result);
+    struct register_files files;
+
+    if (vcpu == NULL)
+        return result;
+    result = check_registers(registers, values, count);
+    if (result == HV_SUCCESS)
+        result = files_read(vcpu, registers, count, &files);
+    for (size_t i = 0; i < count && result == HV_SUCCESS; i++)
+        result = file_get(&files.files[file_of(registers[i])], &places[registers[i]], &values[i]);
+    return result;
+}
+
+hv_return_t hvx_vcpu_write_registers(hv_vcpuid_t id, const hv_x86_reg_t *registers, const uint64_t *values,
+                                     size_t count)
+{
+    /* The general registers last: KVM takes any. */
+    static const enum register_set order[] = {SET_SREGS, SET_XCR0, SET_DEBUG, SET_REGS};
+    hv_return_t result;
+    struct vcpu *vcpu = vcpu_owned(id, &result);
+    struct register_files files;
+
+    if (vcpu == NULL)
+        return result;
+    result = check_registers(registers, values, count);
+    if (result == HV_SUCCESS)
+        result = files_read(vcpu, registers, count, &files);
+    for (size_t i = 0; i < count && result == HV_SUCCESS; i++)
+        result = file_set(&files.files[file_of(registers[i])], &places[registers[i]], values[i]);
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]) && result == HV_SUCCESS; i++)
+        if (files.is_read[order[i]] && ioctl(vcpu->fd, ioctls_of(order[i]).set, &files.files[order[i]]) < 0)
+            result = HV_BAD_ARGUMENT;
+    if (result == HV_SUCCESS && files.is_read[SET_SREGS])
+        vcpu->run->cr8 = files.files[SET_SREGS].sregs.cr8;
+    return result;
+}
+
+static const struct kvm_segment *segment_of(const struct kvm_sregs *sregs, hv_x86_reg_t selector_register)
+{
+    switch (selector_register) {
+    case HV_X86_CS:
+        return &sregs->cs;
+    case HV_X86_SS:
+        return &sregs->ss;
+    case HV_X86_DS:
+        return &sregs->ds;
+    case HV_X86_ES:
+        return &sregs->es;
+    case HV_X86_FS:
+        return &sregs->fs;
+    case HV_X86_GS:
+        return &sregs->gs;
+    case HV_X86_LDTR:
+        return &sregs->ldt;
+    case HV_X86_TR:
+        return &sregs->tr;
+    default:
+        return NULL;
+    }
+}
+
+hv_return_t hvx_vcpu_read_segment(hv_vcpuid_t id, hv_x86_reg_t selector_register, hvx_segment_t *ret_segment)
+{
+    hv_return_t result;
+    const struct vcpu *vcpu = vcpu_owned(id, &result);
+    struct kvm_sregs sregs;
+    const struct kvm_segment *segment = segment_of(&sregs, selector_register);
+
+    if (vcpu == NULL)
+        return result;
+    if (ret_segment == NULL || segment == NULL)
+        return HV_BAD_ARGUMENT;
+    if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+        return HV_ERROR;
+    *ret_segment = (hvx_segment_t){.base = segment->base,
+                                   .limit = segment->limit,
+                                   .access = (uint32_t)segment_access(segment),
+                                   .selector = segment->selector};
+    return HV_SUCCESS;
+}
+
+/* ---- Other state ---- */
 
 hv_return_t hv_vcpu_read_fpstate(hv_vcpuid_t id, void *buffer, size_t size)
 {

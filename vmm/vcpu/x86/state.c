@@ -346,8 +346,7 @@ static void sort_events(struct vcpu_baggage *baggage, enum vcpu_direction direct
         events->interrupt.shadow = 0;
 }
 
-/* A HLT that KVM waits in was left when the vCPU went to another space. */
-static void wake(int vcpu_fd)
+void vcpu_wake(int vcpu_fd)
 {
     struct kvm_mp_state state;
 
@@ -383,7 +382,8 @@ hv_return_t vcpu_state_carry(struct vcpu_baggage *baggage, enum vcpu_direction d
         baggage->held = held;
         return HV_ERROR;
     }
+    /* A HLT that KVM waits in was left when the vCPU went to another space. */
     if (direction == VCPU_ENTERS_DEFAULT)
-        wake(to_fd);
+        vcpu_wake(to_fd);
     return HV_SUCCESS;
 }

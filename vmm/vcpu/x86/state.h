@@ -37,6 +37,9 @@ void vcpu_baggage_free(struct vcpu_baggage *baggage);
 /* Makes a new KVM vCPU in another VM one of the same kind: CPUID and the like, which a guest cannot change. */
 hv_return_t vcpu_state_match(int system_fd, int from_fd, int to_fd);
 
+/* Has a vCPU go on that KVM has wait in a HLT. */
+void vcpu_wake(int vcpu_fd);
+
 /* How a state is carried: out of the default space, whose interrupt controllers stay; into it; between others. */
 enum vcpu_direction { VCPU_LEAVES_DEFAULT, VCPU_ENTERS_DEFAULT, VCPU_BETWEEN_OTHERS };
 
