@@ -3,12 +3,11 @@
  */
 #include "vmm/debug/x86/walk.h"
 
+#include "vmm/debug/output.h"
+
 #include <asm/processor-flags.h>
 #include <endian.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 
 /* IA32_EFER, Intel SDM volume 3, 2.2.1. */
 static const uint64_t EFER_LMA = 1u << 10;
@@ -210,18 +209,6 @@ void walk_address(const struct walk_registers *registers, walk_read *read, void 
         walk->is_writable = walk->is_user = walk->is_executable = false;
 }
 
-__attribute__((format(printf, 2, 3))) static void print(const struct debug_output *output, const char *format, ...)
-{
-    char line[160];
-    va_list arguments;
-
-    va_start(arguments, format);
-    int length = vsnprintf(line, sizeof(line), format, arguments);
-    va_end(arguments);
-    if (length > 0)
-        output->write(output->context, line, strnlen(line, sizeof(line)));
-}
-
 static void print_flags(const struct walk_level *level, const struct debug_output *output)
 {
     static const struct {
@@ -234,23 +221,23 @@ static void print_flags(const struct walk_level *level, const struct debug_outpu
 
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
         if (level->entry & *flags[i].bit)
-            print(output, " %s", flags[i].word);
+            debug_print(output, " %s", flags[i].word);
     }
 }
 
 static void print_level(const struct walk_level *level, const struct debug_output *output)
 {
-    print(output, "%-8s at 0x%" PRIx64 ": ", level->name, level->entry_gpa);
+    debug_print(output, "%-8s at 0x%" PRIx64 ": ", level->name, level->entry_gpa);
     if (!level->readable) {
-        print(output, "no memory there\n");
+        debug_print(output, "no memory there\n");
         return;
     }
-    print(output, "0x%0*" PRIx64, (int)level->entry_size * 2, level->entry);
+    debug_print(output, "0x%0*" PRIx64, (int)level->entry_size * 2, level->entry);
     if (level->entry & ENTRY_PRESENT)
         print_flags(level, output);
     else
-        print(output, " not present");
-    print(output, "\n");
+        debug_print(output, " not present");
+    debug_print(output, "\n");
 }
 
 static const char *size_words(uint64_t size)
@@ -269,15 +256,16 @@ static const char *size_words(uint64_t size)
 
 void walk_print(const struct walk *walk, uint64_t linear, const struct debug_output *output)
 {
-    print(output, "linear   0x%" PRIx64 "\n", linear);
+    debug_print(output, "linear   0x%" PRIx64 "\n", linear);
     for (unsigned i = 0; i < walk->level_count; i++)
         print_level(&walk->levels[i], output);
     if (!walk->is_mapped)
-        print(output, "not mapped: %s\n", walk->problem);
+        debug_print(output, "not mapped: %s\n", walk->problem);
     else if (walk->level_count == 0)
-        print(output, "physical 0x%" PRIx64 ", without paging\n", walk->gpa);
+        debug_print(output, "physical 0x%" PRIx64 ", without paging\n", walk->gpa);
     else
-        print(output, "physical 0x%" PRIx64 ", in a page of %s: %s, %s, %s\n", walk->gpa, size_words(walk->page_size),
-              walk->is_writable ? "writable" : "read-only", walk->is_executable ? "executable" : "no code",
-              walk->is_user ? "for user code too" : "for the kernel alone");
+        debug_print(output, "physical 0x%" PRIx64 ", in a page of %s: %s, %s, %s\n", walk->gpa,
+                    size_words(walk->page_size), walk->is_writable ? "writable" : "read-only",
+                    walk->is_executable ? "executable" : "no code",
+                    walk->is_user ? "for user code too" : "for the kernel alone");
 }
