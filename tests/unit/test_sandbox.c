@@ -36,7 +36,8 @@ enum { CHILD_WENT_ON = 0, CHILD_NOT_PREPARED = 90, CHILD_SURPRISED = 91 };
 #endif
 #endif
 
-static const enum sandbox_thread kinds[] = {SANDBOX_VCPU, SANDBOX_LOOP, SANDBOX_DISK, SANDBOX_TAP, SANDBOX_SLIRP};
+static const enum sandbox_thread kinds[] = {SANDBOX_VCPU, SANDBOX_VCPU_DEBUGGED, SANDBOX_LOOP,
+                                            SANDBOX_DISK, SANDBOX_TAP,           SANDBOX_SLIRP};
 static const char *const names[] = {"vcpu0", "loop", "disk0", "net0", "net1"};
 enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
 

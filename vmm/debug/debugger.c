@@ -184,8 +184,8 @@ static int fail_mechanism(const struct debugger *debugger, const struct point *p
         return error_set(error, ERROR_CONFIG, "breakpoints have linear addresses; use \"monitor phys off\" first");
     if (debugger->mechanism != POINT_MECHANISM_COUNT)
         return error_set(error, ERROR_CONFIG,
-                         "no %s at 0x%" PRIx64 " by the mechanism that was chosen; use \"monitor mechanism auto\"", what,
-                         point->address);
+                         "no %s at 0x%" PRIx64 " by the mechanism that was chosen; use \"monitor mechanism auto\"",
+                         what, point->address);
     if (point->site_count == 0)
         return error_set(error, ERROR_CONFIG,
                          "0x%" PRIx64 " is not mapped to memory, and this host has no debug register for it; try again "
@@ -346,9 +346,10 @@ static int update_traps(struct debugger *debugger, struct error *error)
         return 0;
     if (points_traps(&debugger->points, &wanted, &count) && change_traps(debugger, wanted, count))
         return 0;
-    return error_set(error, ERROR_HOST,
-                     "the host has no memory, or KVM no slots, for so many pages with break- and watchpoints; none is in "
-                     "force, take some away");
+    return error_set(
+        error, ERROR_HOST,
+        "the host has no memory, or KVM no slots, for so many pages with break- and watchpoints; none is in "
+        "force, take some away");
 }
 
 /* Writes an INT3 at each of a point's places, or gives back what was there. The guest may have written there since. */
@@ -617,7 +618,8 @@ static int make_call(struct debugger *debugger, unsigned vcpu, void (*function)(
     call->vcpu = &debugger->vcpu[vcpu];
     call->result = HV_ERROR;
     vcpus_call(debugger->vcpus, vcpu, function, call);
-    return call->result == HV_SUCCESS ? 0 : error_set(error, ERROR_CONFIG, "KVM does not take %s of vCPU %u", what, vcpu);
+    return call->result == HV_SUCCESS ? 0
+                                      : error_set(error, ERROR_CONFIG, "KVM does not take %s of vCPU %u", what, vcpu);
 }
 
 static int get_registers(void *context, unsigned vcpu, struct debug_registers *registers, struct error *error)

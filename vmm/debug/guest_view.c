@@ -86,8 +86,7 @@ bool guest_view_write(const struct guest_view *view, uint64_t address, const voi
     while (done < size) {
         uint64_t gpa;
         const size_t piece = find_piece(view, address + done, size - done, &gpa);
-        if (piece == 0 ||
-            hvx_vm_write_space(view->space, gpa, (const uint8_t *)buffer + done, piece) != HV_SUCCESS)
+        if (piece == 0 || hvx_vm_write_space(view->space, gpa, (const uint8_t *)buffer + done, piece) != HV_SUCCESS)
             break;
         done += piece;
     }

@@ -1,6 +1,6 @@
 /*
- * Guest memory as a debugger reaches it: by guest-physical addresses of a space, or by linear ones through a vCPU's page
- * tables. What is not memory is not touched. Any thread.
+ * Guest memory as a debugger reaches it: by guest-physical addresses of a space, or by linear ones through a vCPU's
+ * page tables. What is not memory is not touched. Any thread.
  */
 #ifndef VMM_DEBUG_GUEST_VIEW_H
 #define VMM_DEBUG_GUEST_VIEW_H

@@ -72,7 +72,7 @@ static void set_controls(const struct side *side, bool single_step)
     const struct points *points = &side->debugger->points;
     hvx_vcpu_debug_t debug = {
         .single_step = single_step,
-        .hold_interrupts = single_step,
+        .hold_interrupts = single_step && side->debugger->environment.host.holds_interrupts,
         .catch_int3 = side->debugger->patch_count > 0,
         .control = points_control(points),
     };
@@ -154,9 +154,16 @@ static void clean_pushed_flags(const struct side *side, const struct debug_regis
 static void settle_step(const struct side *side, const struct debug_registers *from,
                         const struct instruction *instruction)
 {
+    uint64_t rflags = 0;
+
     clean_pushed_flags(side, from, instruction);
-    if ((from->rflags & X86_EFLAGS_TF) != 0)
-        (void)hvx_vcpu_reflect(side->id);
+    if ((from->rflags & X86_EFLAGS_TF) == 0)
+        return;
+    /* KVM has used the flag for us, and dropped it. */
+    set_controls(side, false);
+    if (hv_vcpu_read_register(side->id, HV_X86_RFLAGS, &rflags) == HV_SUCCESS)
+        write_rflags(side, rflags | X86_EFLAGS_TF);
+    (void)hvx_vcpu_reflect(side->id);
 }
 
 static void end_step(const struct side *side)
@@ -556,8 +563,7 @@ static void on_int3(const struct side *side, const hvx_vcpu_exit_t *exit)
     struct debug_registers registers;
 
     if (vcpu_registers_read(side->id, &registers) == HV_SUCCESS && patch_at(side, &registers, exit->debug.pc) != NULL) {
-        const struct point *point =
-            points_breakpoint_at(&side->debugger->points, side->vcpu->space, exit->debug.pc);
+        const struct point *point = points_breakpoint_at(&side->debugger->points, side->vcpu->space, exit->debug.pc);
         if (point != NULL)
             record_point(side, point, exit->debug.pc);
         else
@@ -593,8 +599,8 @@ static void on_debug(const struct side *side, const hvx_vcpu_exit_t *exit)
 static bool on_data_trap(const struct side *side, const hvx_exit_memory_t *access)
 {
     uint64_t linear = 0;
-    const struct point *point = points_watched(&side->debugger->points, access->space, access->gpa, access->length,
-                                               access->access, &linear);
+    const struct point *point =
+        points_watched(&side->debugger->points, access->space, access->gpa, access->length, access->access, &linear);
 
     if (hvx_vcpu_allow(side->id) != HV_SUCCESS)
         return false;

@@ -5,6 +5,7 @@
 #include "vmm/console/serial_host.h"
 #include "vmm/machine/boot.h"
 #include "vmm/machine/fault_log.h"
+#include "vmm/machine/gdb_stub.h"
 #include "vmm/machine/legacy_devices.h"
 #include "vmm/machine/machine_memory.h"
 #include "vmm/machine/map_report.h"
@@ -58,6 +59,8 @@ struct machine {
     struct boot_sources sources;
     uint32_t *apic_ids;
     struct platform platform;
+    /* NULL: nobody can debug the guest. */
+    struct gdb_stub *gdb;
     struct vcpus *vcpus;
     int signal_fd;
     /* Written to when `happened` has been filled in. */
@@ -182,14 +185,19 @@ static bool restarts(const struct machine *machine, enum machine_event event)
 
 static int load(struct machine *machine, struct boot_entry *entry, struct error *error)
 {
-    if (machine->config->boot.flat != NULL)
-        return boot_load_flat(&machine->sources, machine->config, machine->vcpu_spaces, entry, error);
-    return boot_load(&machine->sources, machine->config, &machine->platform, entry, error);
+    const int result = machine->config->boot.flat != NULL
+                           ? boot_load_flat(&machine->sources, machine->config, machine->vcpu_spaces, entry, error)
+                           : boot_load(&machine->sources, machine->config, &machine->platform, entry, error);
+
+    if (result == 0)
+        gdb_stub_loaded(machine->gdb, entry);
+    return result;
 }
 
-/* Everything back to power-on state, and the guest loaded anew. All vCPUs are parked. */
-static int restart(struct machine *machine, struct error *error)
+/* Everything back to power-on state, and the guest loaded anew. All vCPUs are parked, and stay so. */
+static int restart(void *context, struct error *error)
 {
+    struct machine *machine = context;
     struct boot_entry entry;
 
     legacy_devices_reset(&machine->devices);
@@ -198,7 +206,6 @@ static int restart(struct machine *machine, struct error *error)
         load(machine, &entry, error) < 0)
         return -1;
     vcpus_set_boot(machine->vcpus, &entry);
-    vcpus_resume(machine->vcpus);
     return 0;
 }
 
@@ -217,7 +224,7 @@ static void on_event(void *context, uint32_t events)
     machine->outcome = machine->happened;
     machine->happened = (struct machine_outcome){.event = MACHINE_NO_EVENT};
     pthread_mutex_unlock(&machine->lock);
-    if (machine->outcome.event == MACHINE_NO_EVENT)
+    if (machine->outcome.event == MACHINE_NO_EVENT || gdb_stub_takes_crash(machine->gdb, &machine->outcome))
         return;
     if (!restarts(machine, machine->outcome.event)) {
         event_loop_stop(machine->loop);
@@ -226,8 +233,11 @@ static void on_event(void *context, uint32_t events)
     char text[sizeof(machine->outcome.text)];
     machine_outcome_describe(&machine->outcome, text, sizeof(text));
     log_line(machine->log, LOG_LEVEL_INFO, "quire", "%s; it starts again", text);
-    if (restart(machine, &error) == 0)
+    if (restart(machine, &error) == 0) {
+        if (gdb_stub_restarted(machine->gdb))
+            vcpus_resume(machine->vcpus);
         return;
+    }
     machine->outcome = (struct machine_outcome){.event = MACHINE_HOST_FAILURE, .vcpu = -1};
     (void)snprintf(machine->outcome.text, sizeof(machine->outcome.text), "the machine cannot start again: %.400s",
                    error.text);
@@ -242,12 +252,14 @@ void machine_run(struct machine *machine, struct machine_outcome *outcome)
     if (sandbox_enter(SANDBOX_LOOP, "main", &error) < 0) {
         memcpy(machine->outcome.text, error.text, sizeof(machine->outcome.text));
     } else {
-        vcpus_resume(machine->vcpus);
+        if (!gdb_stub_holds_start(machine->gdb))
+            vcpus_resume(machine->vcpus);
         if (event_loop_run(machine->loop, &error) < 0)
             memcpy(machine->outcome.text, error.text, sizeof(machine->outcome.text));
     }
     vcpus_request_park(machine->vcpus, 0);
     vcpus_wait_parked(machine->vcpus);
+    gdb_stub_exited(machine->gdb, &machine->outcome);
     *outcome = machine->outcome;
 }
 
@@ -476,11 +488,49 @@ static int step_signals(struct machine *machine, struct error *error)
     return event_loop_add(machine->loop, machine->event_fd, EPOLLIN, on_event, machine, error);
 }
 
+static void on_killed(void *context)
+{
+    end_by_user(context, 0);
+}
+
+/* The outcome is the crash's still. */
+static void on_crash_seen(void *context)
+{
+    struct machine *machine = context;
+
+    event_loop_stop(machine->loop);
+}
+
+static int step_gdb(struct machine *machine, struct error *error)
+{
+    const struct gdb_stub_environment environment = {
+        .config = machine->config,
+        .memory = &machine->memory,
+        .loop = machine->loop,
+        .log = machine->log,
+        .system_fd = machine->system_fd,
+        .restart = restart,
+        .kill = on_killed,
+        .end_crashed = on_crash_seen,
+        .context = machine,
+    };
+
+    if (machine->config->gdb.listen == NULL)
+        return 0;
+    machine->gdb = gdb_stub_create(&environment, error);
+    return machine->gdb != NULL ? 0 : -1;
+}
+
+static enum sandbox_thread vcpu_sandbox(const struct machine *machine)
+{
+    return machine->gdb != NULL ? SANDBOX_VCPU_DEBUGGED : SANDBOX_VCPU;
+}
+
 static int step_sandbox(struct machine *machine, struct error *error)
 {
     sandbox_set_fatal_hook(terminal_restore_from_signal);
     return sandbox_prepare(machine->config->sandbox.seccomp,
-                           1u << SANDBOX_VCPU | 1u << SANDBOX_LOOP | virtio_devices_sandboxes(machine->config),
+                           1u << vcpu_sandbox(machine) | 1u << SANDBOX_LOOP | virtio_devices_sandboxes(machine->config),
                            machine->log, error);
 }
 
@@ -505,8 +555,7 @@ static const char *on_space_name(void *context, hv_vm_space_t space)
 
 static int on_enter_sandbox(void *context, const char *thread_name, struct error *error)
 {
-    (void)context;
-    return sandbox_enter(SANDBOX_VCPU, thread_name, error);
+    return sandbox_enter(vcpu_sandbox(context), thread_name, error);
 }
 
 static int step_vcpus(struct machine *machine, struct error *error)
@@ -518,12 +567,17 @@ static int step_vcpus(struct machine *machine, struct error *error)
         .spaces = machine->vcpu_spaces,
         .space_name = on_space_name,
         .log = machine->log,
+        .debugger = gdb_stub_vcpu_side(machine->gdb),
         .cpuid = on_cpuid,
         .enter_sandbox = on_enter_sandbox,
         .stopped = on_vcpu_stopped,
         .context = machine,
     };
-    return vcpus_create(&environment, &machine->vcpus, error);
+    const int result = vcpus_create(&environment, &machine->vcpus, error);
+
+    if (result == 0)
+        gdb_stub_set_vcpus(machine->gdb, machine->vcpus);
+    return result;
 }
 
 static int step_load(struct machine *machine, struct error *error)
@@ -540,8 +594,9 @@ static int step_load(struct machine *machine, struct error *error)
 
 /* Cheap things that the user may have got wrong come first, and the sandbox before all that the guest can reach. */
 static int (*const steps[])(struct machine *machine, struct error *error) = {
-    step_plan,        step_files,   step_vm,     step_cpuid,   step_memory,  step_irqchip, step_platform, step_loop,
-    step_serial_host, step_devices, step_virtio, step_signals, step_sandbox, step_workers, step_vcpus,    step_load,
+    step_plan,     step_files,   step_vm,          step_cpuid,   step_memory, step_irqchip,
+    step_platform, step_loop,    step_serial_host, step_devices, step_virtio, step_signals,
+    step_gdb,      step_sandbox, step_workers,     step_vcpus,   step_load,
 };
 
 int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error)
@@ -577,6 +632,7 @@ void machine_destroy(struct machine *machine)
     if (machine == NULL)
         return;
     vcpus_destroy(machine->vcpus);
+    gdb_stub_destroy(machine->gdb);
     virtio_devices_destroy(machine->virtio);
     serial_host_destroy(machine->serial_host);
     legacy_devices_destroy(&machine->devices);

@@ -119,7 +119,7 @@ static void say(void *context, const char *text)
     log_line(context, LOG_LEVEL_ERROR, "maps", "%s", text);
 }
 
-void map_report(const struct machine_memory *memory, const struct log *log)
+void map_report_write(const struct machine_memory *memory, maps_line *line, void *context)
 {
     hvx_fault_t faults[FAULTS_SHOWN];
     struct snapshot snapshot;
@@ -129,9 +129,14 @@ void map_report(const struct machine_memory *memory, const struct log *log)
         state.spaces = snapshot.infos;
         if (hvx_vm_faults(faults, &state.fault_count, &state.fault_total) != HV_SUCCESS)
             state.fault_count = 0;
-        maps_write_text(&snapshot.plan, &state, say, (void *)(uintptr_t)log);
+        maps_write_text(&snapshot.plan, &state, line, context);
     } else {
-        log_line(log, LOG_LEVEL_ERROR, "maps", "no memory to list the maps");
+        line(context, "no memory to list the maps");
     }
     free_snapshot(&snapshot);
+}
+
+void map_report(const struct machine_memory *memory, const struct log *log)
+{
+    map_report_write(memory, say, (void *)(uintptr_t)log);
 }

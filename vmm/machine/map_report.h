@@ -6,8 +6,12 @@
 
 #include "memory/support/log.h"
 #include "vmm/machine/machine_memory.h"
+#include "vmm/maps/maps.h"
 
 /* Any thread, also while vCPUs run. Shown whatever the log's level: it has been asked for. */
 void map_report(const struct machine_memory *memory, const struct log *log);
+
+/* The same, line by line. */
+void map_report_write(const struct machine_memory *memory, maps_line *line, void *context);
 
 #endif

@@ -25,7 +25,8 @@
 #endif
 #endif
 
-#define VCPU (1u << SANDBOX_VCPU)
+#define DEBUGGED (1u << SANDBOX_VCPU_DEBUGGED)
+#define VCPU (1u << SANDBOX_VCPU | DEBUGGED)
 #define LOOP (1u << SANDBOX_LOOP)
 #define DISK (1u << SANDBOX_DISK)
 #define TAP (1u << SANDBOX_TAP)
@@ -190,7 +191,6 @@ static const struct rule rules[] = {
     IOCTL(KVM_SET_XCRS, VCPU, "XCR0"),
     IOCTL(KVM_GET_DEBUGREGS, VCPU, "debug registers"),
     IOCTL(KVM_SET_DEBUGREGS, VCPU, "debug registers"),
-    IOCTL(KVM_SET_GUEST_DEBUG, VCPU, "a debugger's steps and breakpoints"),
     IOCTL(KVM_GET_VCPU_EVENTS, VCPU, "pending events"),
     IOCTL(KVM_SET_VCPU_EVENTS, VCPU, "pending events"),
     IOCTL(KVM_GET_MSRS, VCPU, "model-specific registers"),
@@ -202,6 +202,14 @@ static const struct rule rules[] = {
     IOCTL(KVM_GET_DEVICE_ATTR, VCPU, "a move between spaces: the offset of the time stamp counter"),
     IOCTL(KVM_SET_DEVICE_ATTR, VCPU, "the same"),
     IOCTL(KVM_TRANSLATE, VCPU, "where a crash's instruction lies in memory"),
+
+    /* a debugger */
+    IOCTL(KVM_SET_GUEST_DEBUG, DEBUGGED, "steps and breakpoints"),
+    IOCTL(KVM_SET_USER_MEMORY_REGION, DEBUGGED, "past a breakpoint by page: hvx_vm_set_traps"),
+    IOCTL(KVM_NMI, DEBUGGED, "monitor nmi"),
+    CALL(timer_create, DEBUGGED, "no step is waited for without end: hv_vcpu_run_until"),
+    CALL(timer_settime, DEBUGGED, "the same"),
+    CALL(timer_delete, DEBUGGED, "a vCPU's end"),
 };
 
 /*

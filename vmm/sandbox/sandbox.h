@@ -17,6 +17,8 @@
 enum sandbox_thread {
     /* Runs a vCPU, with the accesses of devices and the vCPU's part of a reset. */
     SANDBOX_VCPU,
+    /* The same, with a debugger that has a say in it. */
+    SANDBOX_VCPU_DEBUGGED,
     /* The event loop: devices' back ends, signals, the end of the machine. */
     SANDBOX_LOOP,
     /* Serves a device: an event loop, and the device's side on the host, a disk image, a tap interface or libslirp. */

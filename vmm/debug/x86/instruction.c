@@ -48,15 +48,13 @@ struct instruction instruction_identify(const uint8_t *bytes, size_t size, unsig
     if (bytes[at] == 0xf4)
         return (struct instruction){.kind = INSTRUCTION_HLT, .length = length};
     if (bytes[at] == 0x9c)
-        return (struct instruction){.kind = INSTRUCTION_PUSHF,
-                                    .length = length,
-                                    .operand_size = pushf_size(code_bits, has_operand_prefix)};
+        return (struct instruction){
+            .kind = INSTRUCTION_PUSHF, .length = length, .operand_size = pushf_size(code_bits, has_operand_prefix)};
     if (bytes[at] != 0x0f || at + 1 >= size || length == INSTRUCTION_MAX)
         return plain;
     if (bytes[at + 1] == 0x05)
         return (struct instruction){.kind = INSTRUCTION_SYSCALL, .length = length + 1};
     if (bytes[at + 1] == 0x07)
-        return (struct instruction){
-            .kind = INSTRUCTION_SYSRET, .length = length + 1, .operand_size = is_wide ? 8 : 4};
+        return (struct instruction){.kind = INSTRUCTION_SYSRET, .length = length + 1, .operand_size = is_wide ? 8 : 4};
     return plain;
 }

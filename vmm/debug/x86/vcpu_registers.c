@@ -103,7 +103,10 @@ struct field {
     hv_x86_reg_t reg;
 };
 
-#define GENERAL(name) {offsetof(struct debug_registers, general[DEBUG_##name]), HV_X86_##name}
+#define GENERAL(name)                                                                                                  \
+    {                                                                                                                  \
+        offsetof(struct debug_registers, general[DEBUG_##name]), HV_X86_##name                                         \
+    }
 
 static const struct field fields[] = {
     GENERAL(RAX),
