@@ -360,6 +360,9 @@ static bool serve_pass_exit(struct pass *pass, const hvx_vcpu_exit_t *exit, uint
 }
 
 /* One instruction. */
+static void take_rounds(const struct pass *pass, const struct debug_registers *from,
+                        const struct instruction *instruction);
+
 static enum step_result step_once(struct pass *pass)
 {
     const struct side *side = pass->side;
@@ -371,7 +374,7 @@ static enum step_result step_once(struct pass *pass)
     if (vcpu_registers_read(side->id, &from) != HV_SUCCESS)
         return STEP_LEFT;
     const struct instruction instruction = instruction_at(side, &from);
-    if (instruction.kind != INSTRUCTION_PLAIN && vcpu_carry_out(side->id, &instruction) == HV_SUCCESS)
+    if (vcpu_carry_out(side->id, &instruction) == HV_SUCCESS)
         return STEP_DONE;
     set_controls(side, true);
     do {
@@ -379,12 +382,89 @@ static enum step_result step_once(struct pass *pass)
         if (exit.reason == HVX_EXIT_DEBUG && exit.debug.exception == 1 && (exit.debug.dr6 & DR6_SINGLE_STEP) != 0) {
             settle_step(side, &from, &instruction);
             take_watch_registers(side, &exit);
+            if (side->vcpu->action != DEBUG_STEP &&
+                (instruction.kind == INSTRUCTION_REP_STOS || instruction.kind == INSTRUCTION_REP_MOVS))
+                take_rounds(pass, &from, &instruction);
             return STEP_DONE;
         }
     } while (serve_pass_exit(pass, &exit, from.code_base + from.rip) && goes_on);
     if (vcpu_linear_rip(side->id) != from.code_base + from.rip)
         side->vcpu->has_stray_trap_flag = true;
     return STEP_LEFT;
+}
+
+/* How many rounds stay in the page of an address, of so many. */
+static uint64_t rounds_in_page(uint64_t address, uint64_t count, unsigned size)
+{
+    const uint64_t rounds = (POINT_PAGE_SIZE - (address & PAGE_MASK)) / size;
+
+    return rounds < count ? rounds : count;
+}
+
+/* Where an address of a string instruction is, if the round before has just been there and nobody watches the page. */
+static bool find_repeated(const struct pass *pass, const struct guest_view *view, uint64_t before, uint64_t now,
+                          uint64_t *ret_gpa)
+{
+    const struct debugger *debugger = pass->side->debugger;
+    struct walk walk;
+
+    guest_view_walk(view, now, &walk);
+    *ret_gpa = walk.gpa;
+    return walk.is_mapped && (before & ~PAGE_MASK) == (now & ~PAGE_MASK) &&
+           (trap_of(debugger, view->space, walk.gpa & ~PAGE_MASK) & (HV_MEMORY_READ | HV_MEMORY_WRITE)) == 0;
+}
+
+static bool copy_rounds(hv_vm_space_t space, uint64_t to, uint64_t from, size_t size)
+{
+    uint8_t bytes[POINT_PAGE_SIZE];
+
+    /* Where they overlap each round reads what another has written. */
+    if (from < to + size && to < from + size)
+        return false;
+    return hvx_vm_read_space(space, from, bytes, size) == HV_SUCCESS &&
+           hvx_vm_write_space(space, to, bytes, size) == HV_SUCCESS;
+}
+
+static bool fill_rounds(hv_vm_space_t space, uint64_t to, uint64_t value, size_t size, unsigned round)
+{
+    uint8_t bytes[POINT_PAGE_SIZE];
+
+    for (size_t i = 0; i < size; i += round)
+        memcpy(bytes + i, &value, round);
+    return hvx_vm_write_space(space, to, bytes, size) == HV_SUCCESS;
+}
+
+/*
+ * A string instruction has done one round, and may have millions left, each a step of its own: does those that stay in
+ * the page of that round.
+ */
+static void take_rounds(const struct pass *pass, const struct debug_registers *from,
+                        const struct instruction *instruction)
+{
+    static const hv_x86_reg_t which[] = {HV_X86_RCX, HV_X86_RDI, HV_X86_RSI};
+    const struct side *side = pass->side;
+    const bool is_move = instruction->kind == INSTRUCTION_REP_MOVS;
+    const unsigned round = instruction->operand_size;
+    struct debug_registers now;
+    uint64_t to;
+    uint64_t source = 0;
+
+    if (vcpu_registers_read(side->id, &now) != HV_SUCCESS || now.rip != from->rip || (now.rflags & X86_EFLAGS_DF) != 0)
+        return;
+    const struct guest_view view = guest_view_of(&now, pass->space);
+    uint64_t *general = now.general;
+    uint64_t rounds = rounds_in_page(general[DEBUG_RDI], general[DEBUG_RCX], round);
+    if (is_move)
+        rounds = rounds_in_page(general[DEBUG_RSI], rounds, round);
+    const size_t size = (size_t)rounds * round;
+    if (rounds == 0 || !find_repeated(pass, &view, from->general[DEBUG_RDI], general[DEBUG_RDI], &to) ||
+        (is_move && !find_repeated(pass, &view, from->general[DEBUG_RSI], general[DEBUG_RSI], &source)) ||
+        !(is_move ? copy_rounds(pass->space, to, source, size)
+                  : fill_rounds(pass->space, to, general[DEBUG_RAX], size, round)))
+        return;
+    const uint64_t values[] = {general[DEBUG_RCX] - rounds, general[DEBUG_RDI] + size,
+                               general[DEBUG_RSI] + (is_move ? size : 0)};
+    (void)hvx_vcpu_write_registers(side->id, which, values, sizeof(values) / sizeof(values[0]));
 }
 
 /* Whether RIP is still in one of the lifted pages, where every instruction has to be stepped. */
@@ -474,8 +554,7 @@ static bool begin_step(const struct side *side)
 
     vcpu->step_from = vcpu->registers;
     vcpu->step_instruction = instruction_at(side, &vcpu->registers);
-    if (vcpu->step_instruction.kind != INSTRUCTION_PLAIN &&
-        vcpu_carry_out(side->id, &vcpu->step_instruction) == HV_SUCCESS) {
+    if (vcpu_carry_out(side->id, &vcpu->step_instruction) == HV_SUCCESS) {
         record(side, &(struct debug_stop){.reason = DEBUG_STOP_STEPPED});
         return false;
     }

@@ -22,6 +22,17 @@ static bool is_legacy_prefix(uint8_t byte)
     }
 }
 
+/* A string instruction with nothing but REP before it, and REX and the operand size. */
+static struct instruction identify_string(uint8_t opcode, unsigned length, bool is_wide, bool has_operand_prefix)
+{
+    const bool is_byte = (opcode & 1) == 0;
+    const unsigned size = is_byte ? 1 : is_wide ? 8 : has_operand_prefix ? 2 : 4;
+
+    return (struct instruction){.kind = (opcode & 0xfe) == 0xaa ? INSTRUCTION_REP_STOS : INSTRUCTION_REP_MOVS,
+                                .length = length,
+                                .operand_size = size};
+}
+
 static unsigned pushf_size(unsigned code_bits, bool has_operand_prefix)
 {
     if (code_bits == 64)
@@ -33,11 +44,16 @@ struct instruction instruction_identify(const uint8_t *bytes, size_t size, unsig
 {
     const struct instruction plain = {.kind = INSTRUCTION_PLAIN};
     bool has_operand_prefix = false;
+    bool has_other_prefix = false;
+    bool repeats = false;
     bool is_wide = false;
     size_t at = 0;
 
-    while (at < size && is_legacy_prefix(bytes[at]))
-        has_operand_prefix |= bytes[at++] == 0x66;
+    for (; at < size && is_legacy_prefix(bytes[at]); at++) {
+        has_operand_prefix |= bytes[at] == 0x66;
+        repeats |= bytes[at] == 0xf3;
+        has_other_prefix |= bytes[at] != 0x66 && bytes[at] != 0xf3;
+    }
     /* REX counts only directly before the opcode. */
     if (code_bits == 64 && at < size && (bytes[at] & 0xf0) == 0x40)
         is_wide = (bytes[at++] & 0x08) != 0;
@@ -50,6 +66,8 @@ struct instruction instruction_identify(const uint8_t *bytes, size_t size, unsig
     if (bytes[at] == 0x9c)
         return (struct instruction){
             .kind = INSTRUCTION_PUSHF, .length = length, .operand_size = pushf_size(code_bits, has_operand_prefix)};
+    if (repeats && code_bits == 64 && !has_other_prefix && ((bytes[at] & 0xfe) == 0xaa || (bytes[at] & 0xfe) == 0xa4))
+        return identify_string(bytes[at], length, is_wide, has_operand_prefix);
     if (bytes[at] != 0x0f || at + 1 >= size || length == INSTRUCTION_MAX)
         return plain;
     if (bytes[at + 1] == 0x05)

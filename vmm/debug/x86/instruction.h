@@ -20,13 +20,16 @@ enum instruction_kind {
     INSTRUCTION_SYSRET,
     /* The flags that it pushes have the trap flag of the step. */
     INSTRUCTION_PUSHF,
+    /* REP STOS and REP MOVS of 64-bit code, without other prefixes: a step is one round of maybe millions. */
+    INSTRUCTION_REP_STOS,
+    INSTRUCTION_REP_MOVS,
 };
 
 struct instruction {
     enum instruction_kind kind;
     /* Bytes; 0 for INSTRUCTION_PLAIN, whose length nobody needs. */
     unsigned length;
-    /* Of PUSHF's push: 2, 4 or 8 bytes. Of SYSRET: 8 if it returns to 64-bit code, else 4. */
+    /* Of PUSHF's push: 2, 4 or 8 bytes. Of SYSRET: 8 if it returns to 64-bit code, else 4. Of REP: bytes a round. */
     unsigned operand_size;
 };
 

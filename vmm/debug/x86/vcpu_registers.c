@@ -276,6 +276,9 @@ hv_return_t vcpu_carry_out(hv_vcpuid_t id, const struct instruction *instruction
     struct kvm_regs regs;
     int fd;
 
+    if (instruction->kind != INSTRUCTION_HLT && instruction->kind != INSTRUCTION_SYSCALL &&
+        instruction->kind != INSTRUCTION_SYSRET)
+        return HV_UNSUPPORTED;
     if (hvx_vcpu_kvm_fd(id, &fd) != HV_SUCCESS || ioctl(fd, KVM_GET_REGS, &regs) < 0 ||
         ioctl(fd, KVM_GET_SREGS, &sregs) < 0)
         return HV_ERROR;

@@ -24,8 +24,8 @@ uint64_t vcpu_linear_rip(hv_vcpuid_t id);
 
 /*
  * Does what an instruction would do that a single step cannot stop behind (INSTRUCTION_HLT, _SYSCALL, _SYSRET), as if
- * it had been carried out: HLT as one that an interrupt has ended. HV_UNSUPPORTED: the processor would raise an
- * exception for it, so it is to run.
+ * it had been carried out: HLT as one that an interrupt has ended. HV_UNSUPPORTED: it is another instruction, or one
+ * that the processor would raise an exception for; it is to run.
  */
 hv_return_t vcpu_carry_out(hv_vcpuid_t id, const struct instruction *instruction);
 
