@@ -112,14 +112,28 @@ END_TEST
 
 START_TEST(help_of_run_names_every_option_and_key)
 {
-    static const char *const words[] = {"--kernel", "--initrd", "--append",    "--memory",  "--vcpus", "--serial",
-                                        "--set",    "--help",   "--log-level", "--dry-run", "Examples"};
+    static const char *const words[] = {"--kernel", "--initrd",   "--append", "--memory",    "--vcpus",
+                                        "--serial", "--set",      "--help",   "--log-level", "--dry-run",
+                                        "--gdb",    "--gdb-wait", "Examples"};
 
     ck_assert_int_eq(parse("quire help run"), 0);
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         ck_assert_ptr_nonnull(strstr(output, words[i]));
     ck_assert_int_eq(parse("quire help keys"), 0);
     ck_assert_ptr_nonnull(strstr(output, "[sandbox]"));
+}
+END_TEST
+
+START_TEST(gdb_can_have_an_address_of_its_own)
+{
+    ck_assert_int_eq(parse("quire run --kernel k"), 0);
+    ck_assert_ptr_null(options.config.gdb.listen);
+    ck_assert(!options.config.gdb.wait);
+    ck_assert_int_eq(parse("quire run --kernel k --gdb --gdb-wait"), 0);
+    ck_assert_str_eq(options.config.gdb.listen, "tcp:127.0.0.1:1234");
+    ck_assert(options.config.gdb.wait);
+    ck_assert_int_eq(parse("quire run --kernel k --gdb=unix:/run/s"), 0);
+    ck_assert_str_eq(options.config.gdb.listen, "unix:/run/s");
 }
 END_TEST
 
@@ -248,6 +262,7 @@ static Suite *suite(void)
     tcase_add_test(words, no_words_print_a_short_help);
     tcase_add_test(words, help_is_had_in_every_way_one_would_try);
     tcase_add_test(words, help_of_run_names_every_option_and_key);
+    tcase_add_test(words, gdb_can_have_an_address_of_its_own);
     tcase_add_test(words, version_is_one_line);
     tcase_add_test(words, a_kernel_needs_no_file);
     tcase_add_test(words, short_options_are_the_long_ones);

@@ -38,7 +38,7 @@ enum { CHILD_WENT_ON = 0, CHILD_NOT_PREPARED = 90, CHILD_SURPRISED = 91 };
 
 static const enum sandbox_thread kinds[] = {SANDBOX_VCPU, SANDBOX_VCPU_DEBUGGED, SANDBOX_LOOP,
                                             SANDBOX_DISK, SANDBOX_TAP,           SANDBOX_SLIRP};
-static const char *const names[] = {"vcpu0", "loop", "disk0", "net0", "net1"};
+static const char *const names[] = {"vcpu0", "vcpu1", "loop", "disk0", "net0", "net1"};
 enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
 
 struct outcome {
@@ -199,6 +199,11 @@ static void try_kvm_reset_irqchip(void)
     child_check(syscall(SYS_ioctl, -1, KVM_SET_IRQCHIP, 0) == -1 && errno == EBADF);
 }
 
+static void try_kvm_set_guest_debug(void)
+{
+    child_check(syscall(SYS_ioctl, -1, KVM_SET_GUEST_DEBUG, 0) == -1 && errno == EBADF);
+}
+
 static void try_kvm_irq_line(void)
 {
     child_check(syscall(SYS_ioctl, -1, KVM_IRQ_LINE, 0) == -1 && errno == EBADF);
@@ -351,13 +356,17 @@ START_TEST(ioctls_are_allowed_by_kind_of_thread)
 {
     char run[64];
     char reset[64];
+    char debug[64];
 
     snprintf(run, sizeof(run), "ioctl (16, request 0x%x)", (unsigned)KVM_RUN);
     snprintf(reset, sizeof(reset), "ioctl (16, request 0x%x)", (unsigned)KVM_SET_IRQCHIP);
+    snprintf(debug, sizeof(debug), "ioctl (16, request 0x%x)", (unsigned)KVM_SET_GUEST_DEBUG);
     expect_allowed(try_kvm_run, SANDBOX_VCPU);
     expect_refused(try_kvm_run, SANDBOX_LOOP, run);
     expect_allowed(try_kvm_reset_irqchip, SANDBOX_LOOP);
     expect_refused(try_kvm_reset_irqchip, SANDBOX_VCPU, reset);
+    expect_allowed(try_kvm_set_guest_debug, SANDBOX_VCPU_DEBUGGED);
+    expect_refused(try_kvm_set_guest_debug, SANDBOX_VCPU, debug);
     expect_allowed(try_kvm_irq_line, SANDBOX_VCPU);
     expect_allowed(try_kvm_irq_line, SANDBOX_LOOP);
 }

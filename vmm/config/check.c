@@ -7,6 +7,7 @@
 #include "devices/net/user.h"
 #include "memory/x86/layout.h"
 #include "vmm/config/schema.h"
+#include "vmm/gdb/gdb_address.h"
 
 #include <string.h>
 
@@ -399,10 +400,29 @@ static int check_serial(const struct config *config, struct error *error)
     return 0;
 }
 
+static int check_gdb(const struct config *config, struct error *error)
+{
+    struct gdb_address address;
+
+    if (config->gdb.listen == NULL) {
+        if (config->gdb.wait || config->gdb.on_crash == CONFIG_CRASH_WAIT)
+            return config_error(config, config->gdb.wait ? CONFIG_GDB_WAIT : CONFIG_GDB_ON_CRASH, error,
+                                "nobody could end the waiting; set gdb.listen, or use --gdb");
+        return 0;
+    }
+    if (gdb_address_parse(config->gdb.listen, &address, error) < 0)
+        return config_error(config, CONFIG_GDB_LISTEN, error, "%s", strdupa(error->text));
+    if (address.kind != GDB_ADDRESS_UNIX && !address.is_loopback && !config->gdb.allow_remote)
+        return config_error(config, CONFIG_GDB_LISTEN, error,
+                            "other machines reach this address, and whoever connects owns the guest; choose "
+                            "\"tcp:127.0.0.1:PORT\", or set gdb.allow-remote");
+    return 0;
+}
+
 int config_check(const struct config *config, struct error *error)
 {
     if (check_memory(config, error) < 0 || check_spaces(config, error) < 0 || check_devices(config, error) < 0 ||
-        check_boot(config, error) < 0 || check_vcpus(config, error) < 0)
+        check_boot(config, error) < 0 || check_vcpus(config, error) < 0 || check_gdb(config, error) < 0)
         return -1;
     return check_serial(config, error);
 }
