@@ -1,2 +1,5 @@
 # Unit tests of vmm/debug/.
 quire_unit_test(walk ROOTS vmm memory-shared LIBRARIES quire_debug)
+
+# What is found of a Linux kernel in memory.
+quire_unit_test(linux_log ROOTS vmm memory-shared LIBRARIES quire_debug SOURCES linux_fixture.c)
