@@ -70,6 +70,12 @@ void fixture_put_info(uint64_t gpa)
     strncpy((char *)&fixture_bytes[gpa], fixture_info, 4096);
 }
 
+void fixture_make_info(void)
+{
+    strcpy(fixture_info, info_text);
+    fixture_put_info(FIXTURE_INFO);
+}
+
 void fixture_change_line(const char *start, const char *replacement)
 {
     static char changed[sizeof(fixture_info)];
@@ -124,8 +130,7 @@ void fixture_make(unsigned count_bits, unsigned size_bits)
 {
     memset(fixture_bytes, 0, sizeof(fixture_bytes));
     make_tables();
-    strcpy(fixture_info, info_text);
-    fixture_put_info(FIXTURE_INFO);
+    fixture_make_info();
     strcpy((char *)&fixture_bytes[FIXTURE_UTS + 4 + 130], "6.1.0-fixture");
 
     /* DESC0_ID and BLK0_LPOS: both soon wrap. */

@@ -57,6 +57,8 @@ void fixture_put64(uint64_t gpa, uint64_t value);
 uint64_t fixture_get64(uint64_t gpa);
 
 void fixture_put_info(uint64_t gpa);
+/* The text as fixture_make() has it, at its place. */
+void fixture_make_info(void);
 /* Takes away the line that begins like this, or has another instead of it. */
 void fixture_change_line(const char *start, const char *replacement);
 
