@@ -154,6 +154,17 @@ START_TEST(imitations_are_told_apart)
 }
 END_TEST
 
+START_TEST(the_first_of_equals_is_taken)
+{
+    const struct linux_memory memory = fixture_memory(NULL);
+
+    fixture_make(4, 10);
+    fixture_change_line("SYMBOL(prb)", "");
+    fixture_put_info(0xf0000);
+    expect_found(&memory, FIXTURE_INFO, false);
+}
+END_TEST
+
 /* An imitation with tables, a name and a log of its own is as good as the kernel's, until a vCPU is asked. */
 START_TEST(a_vcpus_tables_decide)
 {
@@ -347,6 +358,7 @@ int main(void)
     tcase_add_test(cases, other_ways_to_the_tables_are_taken);
     tcase_add_loop_test(cases, a_page_that_does_not_fit_the_rest_is_none, 0, sizeof(lies) / sizeof(lies[0]));
     tcase_add_test(cases, imitations_are_told_apart);
+    tcase_add_test(cases, the_first_of_equals_is_taken);
     tcase_add_test(cases, a_vcpus_tables_decide);
     tcase_add_test(cases, the_search_ends);
     tcase_add_test(cases, nothing_is_found_where_nothing_is);

@@ -214,18 +214,20 @@ START_TEST(ends_that_do_not_fit_leave_what_the_other_has)
 }
 END_TEST
 
+/* Positions of a ring of 1024 bytes. */
 static const uint64_t bad_blocks[][2] = {
-    {UINT64_C(0xfffffffffffffc01), UINT64_C(0xfffffffffffffc10)}, /* odd begin */
-    {UINT64_C(0xfffffffffffffc00), UINT64_C(0xfffffffffffffc11)}, /* odd end */
-    {UINT64_C(0xfffffffffffffc04), UINT64_C(0xfffffffffffffc14)}, /* not aligned */
-    {UINT64_C(0xfffffffffffffc10), UINT64_C(0xfffffffffffffc00)}, /* backwards */
-    {UINT64_C(0xfffffffffffffc10), UINT64_C(0xfffffffffffffc10)}, /* empty */
-    {UINT64_C(0xfffffffffffffc10), UINT64_C(0x0000000000000800)}, /* two turns */
-    {0, 0},                                                       /* empty, at the start */
-    {8, UINT64_MAX - 7},                                          /* a turn back */
-    {1, 1},                                                       /* FAILED_LPOS */
-    {3, 1},                                                       /* a mix of words */
-    {UINT64_C(0x10000000000), UINT64_C(0x10000000018)},           /* fits, but for the id */
+    {0x10101, 0x10118}, /* odd begin */
+    {0x10100, 0x10119}, /* odd end */
+    {0x10104, 0x10120}, /* not aligned */
+    {0x10100, 0x1011c}, /* end not aligned */
+    {0x10110, 0x10100}, /* backwards */
+    {0x10100, 0x10100}, /* empty */
+    {0x10100, 0x10908}, /* two turns */
+    {0x10100, 0x0fc18}, /* a turn back */
+    {1, 1},             /* FAILED_LPOS */
+    {3, 1},             /* a mix of words */
+    {1, 3},
+    {0x10000, 0x10018}, /* another's */
 };
 
 START_TEST(a_record_with_a_bad_block_loses_its_text)
@@ -234,6 +236,9 @@ START_TEST(a_record_with_a_bad_block_loses_its_text)
     fixture_log(0, "first");
     const uint64_t id = fixture_log(SECOND, "second");
     fixture_log(2 * SECOND, "third");
+    /* Out of the way of the others, and with an id: only the block is bad. */
+    if (bad_blocks[_i][0] % 1024 >= 256)
+        fixture_put64(FIXTURE_DATA + bad_blocks[_i][0] % 1024, id);
     fixture_put64(fixture_desc(id) + 8, bad_blocks[_i][0]);
     fixture_put64(fixture_desc(id) + 16, bad_blocks[_i][1]);
     expect_log("[    0.000000] first\n[    2.000000] third\n-- a record's text is lost\n");
@@ -312,43 +317,51 @@ START_TEST(no_more_text_comes_than_the_ring_has)
 }
 END_TEST
 
-static const char *const layout_lines[] = {
-    "SIZE(printk_ringbuffer)=",
-    "OFFSET(printk_ringbuffer.desc_ring)=",
-    "SIZE(prb_desc_ring)=",
-    "OFFSET(printk_ringbuffer.text_data_ring)=",
-    "SIZE(prb_desc)=",
-    "OFFSET(prb_desc_ring.count_bits)=",
-    "SIZE(prb_data_blk_lpos)=",
-    "OFFSET(prb_desc_ring.descs)=",
-    "SIZE(printk_info)=",
-    "OFFSET(prb_desc_ring.infos)=",
-    "SIZE(prb_data_ring)=",
-    "OFFSET(prb_desc_ring.head_id)=",
-    "OFFSET(prb_desc_ring.tail_id)=",
-    "OFFSET(prb_desc.state_var)=",
-    "OFFSET(prb_desc.text_blk_lpos)=",
-    "OFFSET(prb_data_blk_lpos.begin)=",
-    "OFFSET(printk_info.seq)=",
-    "OFFSET(prb_data_blk_lpos.next)=",
-    "OFFSET(printk_info.ts_nsec)=",
-    "OFFSET(printk_info.text_len)=",
-    "OFFSET(prb_data_ring.size_bits)",
-    "OFFSET(prb_data_ring.data)=",
+struct layout_line {
+    const char *line;
+    /* The first value that does not fit. */
+    const char *too_large;
+};
+
+static const struct layout_line layout_lines[] = {
+    {"SIZE(printk_ringbuffer)=", "257"},
+    {"SIZE(prb_desc_ring)=", "257"},
+    {"SIZE(prb_desc)=", "257"},
+    {"SIZE(prb_data_blk_lpos)=", "257"},
+    {"SIZE(printk_info)=", "257"},
+    {"SIZE(prb_data_ring)=", "257"},
+    {"OFFSET(printk_ringbuffer.desc_ring)=", "41"},
+    {"OFFSET(printk_ringbuffer.text_data_ring)=", "57"},
+    {"OFFSET(prb_desc_ring.count_bits)=", "45"},
+    {"OFFSET(prb_desc_ring.descs)=", "41"},
+    {"OFFSET(prb_desc_ring.infos)=", "41"},
+    {"OFFSET(prb_desc_ring.head_id)=", "41"},
+    {"OFFSET(prb_desc_ring.tail_id)=", "41"},
+    {"OFFSET(prb_desc.state_var)=", "17"},
+    {"OFFSET(prb_desc.text_blk_lpos)=", "9"},
+    {"OFFSET(prb_data_blk_lpos.begin)=", "9"},
+    {"OFFSET(prb_data_blk_lpos.next)=", "9"},
+    {"OFFSET(printk_info.seq)=", "81"},
+    {"OFFSET(printk_info.ts_nsec)=", "81"},
+    {"OFFSET(printk_info.text_len)=", "87"},
+    {"OFFSET(prb_data_ring.size_bits)=", "29"},
+    {"OFFSET(prb_data_ring.data)=", "25"},
 };
 
 /* Each size and offset: not there, no number, too large, and so that the sum wraps. */
 START_TEST(each_line_of_the_layout_has_to_fit)
 {
-    static const char *const values[] = {"", "x", "257", "18446744073709551615", "18446744073709551616", "-8"};
+    const struct layout_line *line = &layout_lines[_i];
+    const char *const values[] = {"",  "x", line->too_large, "257", "18446744073709551615", "18446744073709551616",
+                                  "-8"};
 
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
-        char line[100] = "";
+        char text[100] = "";
         fixture_make(4, 10);
         fixture_log(SECOND, "text");
         if (values[i][0] != '\0')
-            ck_assert_int_gt(snprintf(line, sizeof(line), "%s%s", layout_lines[_i], values[i]), 0);
-        fixture_change_line(layout_lines[_i], line);
+            ck_assert_int_gt(snprintf(text, sizeof(text), "%s%s", line->line, values[i]), 0);
+        fixture_change_line(line->line, text);
         expect_error("the kernel's VMCOREINFO has no ");
     }
 }

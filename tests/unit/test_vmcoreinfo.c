@@ -85,6 +85,8 @@ START_TEST(what_is_no_number_is_not_taken)
                                       "+1",
                                       "1-",
                                       "g",
+                                      "f",
+                                      "1a",
                                       "18446744073709551616",
                                       "99999999999999999999999999999999999"};
     static const char *const bad_hex[] = {"10000000000000000", "fffffffffffffffff", "FF", "0xff", "-1", "f f"};
