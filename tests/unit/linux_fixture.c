@@ -265,9 +265,12 @@ static void append(void *context, const char *bytes, size_t size)
 {
     struct fixture_text *text = context;
 
-    text->bytes = realloc(text->bytes, text->size + size + 1);
-    if (text->bytes == NULL)
-        abort();
+    if (size >= text->capacity - text->size) {
+        text->capacity = 2 * text->capacity + size + 1;
+        text->bytes = realloc(text->bytes, text->capacity);
+        if (text->bytes == NULL)
+            abort();
+    }
     memcpy(&text->bytes[text->size], bytes, size);
     text->size += size;
     text->bytes[text->size] = '\0';

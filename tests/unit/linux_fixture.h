@@ -77,6 +77,7 @@ uint64_t fixture_first_id(void);
 struct fixture_text {
     char *bytes;
     size_t size;
+    size_t capacity;
 };
 struct debug_output fixture_output(struct fixture_text *text);
 

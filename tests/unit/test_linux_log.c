@@ -317,6 +317,33 @@ START_TEST(no_more_text_comes_than_the_ring_has)
 }
 END_TEST
 
+/* Lines without text are all indent: 4 MiB of them, which are 64 KiB many times over, would come to 90 MiB. */
+START_TEST(what_is_printed_has_an_end)
+{
+    const uint64_t linear = UINT64_C(0xffffffff88000000);
+
+    fixture_make(6, 10);
+    for (unsigned i = 0; i < 1024; i++)
+        fixture_put64(0xc0000 + i * 8, (FIXTURE_DATA + i % 16 * 4096) | 3);
+    fixture_put64(FIXTURE_PD + 64 * 8, 0xc0000 | 3);
+    fixture_put64(FIXTURE_PD + 65 * 8, 0xc1000 | 3);
+    fixture_put64(FIXTURE_RING + FIXTURE_DATA_POINTER, linear);
+    fixture_put64(FIXTURE_RING + FIXTURE_SIZE_BITS, 22);
+    memset(&fixture_bytes[FIXTURE_DATA], '\n', 0x10000);
+    for (uint64_t i = 0; i < 60; i++) {
+        const uint64_t id = fixture_log(UINT64_MAX, NULL);
+        fixture_put64(FIXTURE_DATA + i * 8, id);
+        fixture_put64(fixture_desc(id) + 8, i * 0x10008);
+        fixture_put64(fixture_desc(id) + 16, i * 0x10008 + 0xff00);
+        fixture_put64(fixture_desc_info(id) + 16, UINT16_MAX);
+    }
+    char *text = print_last(KERNEL_LOG_ALL);
+    ck_assert_uint_lt(strlen(text), 66u << 20);
+    ck_assert_ptr_nonnull(strstr(text, "\n-- the rest is left out: this is more than a log can be\n"));
+    free(text);
+}
+END_TEST
+
 struct layout_line {
     const char *line;
     /* The first value that does not fit. */
@@ -448,6 +475,7 @@ int main(void)
     tcase_add_test(cases, a_text_ends_with_its_block);
     tcase_add_test(cases, pages_that_are_gone_cost_their_records);
     tcase_add_test(cases, no_more_text_comes_than_the_ring_has);
+    tcase_add_test(cases, what_is_printed_has_an_end);
     tcase_add_loop_test(cases, each_line_of_the_layout_has_to_fit, 0, sizeof(layout_lines) / sizeof(layout_lines[0]));
     tcase_add_test(cases, a_kernel_without_this_log_is_told_of);
     tcase_add_test(cases, what_the_vcpu_does_not_confirm_is_told_of);
