@@ -39,7 +39,7 @@ static bool find_mapped(const struct linux_memory *memory, struct kaslr *kaslr)
         if (!walk.is_mapped)
             continue;
         kaslr->offset = offset - LINK_OFFSET;
-        return offset >= LINK_OFFSET && walk.is_executable && !walk.is_user && walk.level_count > 0;
+        return offset >= LINK_OFFSET && walk.is_executable && !walk.is_user;
     }
     return false;
 }

@@ -13,8 +13,8 @@
 
 enum {
     PAGE_SIZE = 4096,
-    /* Pages that are judged: enough for kernels of kexec and copies in caches, and done in a moment. */
-    MAX_CANDIDATES = 4096,
+    /* Pages that are judged: many more than kexec and caches make, and done in a moment. */
+    MAX_CANDIDATES = 32768,
     /* struct new_utsname, <linux/utsname.h>: sysname, nodename, release, ..., each of 65 bytes. */
     UTS_LENGTH = 65,
     UTS_RELEASE = 2 * UTS_LENGTH,
@@ -118,8 +118,9 @@ static unsigned judge_agreement(const struct linux_kernel *kernel)
     return agrees(kernel, &isolated) ? AGREES_IN_PART : 0;
 }
 
-/* 0: it is none. Fills in the tables. */
-static unsigned judge(struct linux_kernel *kernel)
+/* 0: it is none. Fills in the tables. The log, which takes longest, is only looked at if more than `least` depends on
+ * it. */
+static unsigned judge(struct linux_kernel *kernel, unsigned least)
 {
     struct printk_ring ring;
     struct error ignored;
@@ -135,7 +136,7 @@ static unsigned judge(struct linux_kernel *kernel)
         if (!has_its_release(kernel))
             return 0;
     }
-    if (printk_ring_open(kernel, &ring, &ignored) == 0)
+    if ((score | HAS_LOG) > least && printk_ring_open(kernel, &ring, &ignored) == 0)
         score |= HAS_LOG;
     return score;
 }
@@ -169,7 +170,7 @@ static void consider(const struct linux_memory *memory, uint64_t gpa, struct sea
         search->saw_32bit = true;
         return;
     }
-    const unsigned score = judge(&candidate);
+    const unsigned score = judge(&candidate, search->best_score);
     if (score <= search->best_score)
         return;
     candidate.is_certain = (score & (AGREES | AGREES_IN_PART)) != 0;
@@ -216,8 +217,10 @@ static int explain(const struct search *search, struct error *error)
         return error_set(error, ERROR_CONFIG,
                          "the guest's kernel is a 32-bit one, whose memory is not understood here");
     if (search->candidates >= MAX_CANDIDATES)
-        return error_set(error, ERROR_CONFIG, "%d pages of the guest imitate VMCOREINFO, and none is a kernel's",
-                         MAX_CANDIDATES);
+        return error_set(
+            error, ERROR_CONFIG,
+            "%d pages of the guest imitate VMCOREINFO; none of these is a kernel's, and no more were looked at",
+            MAX_CANDIDATES);
     return error_set(error, ERROR_CONFIG,
                      "there is no Linux kernel's VMCOREINFO in the guest's memory%s: it has none before its "
                      "subsys_initcalls, nor without CONFIG_VMCORE_INFO (CONFIG_CRASH_CORE before Linux 6.9)",

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+/* More than any log that is no attack: the largest ring with the time in front of each record. */
+static const uint64_t MAX_OUTPUT = UINT64_C(64) << 20;
 static const uint64_t NANOSECONDS = 1000000000;
 
 struct printer {
@@ -23,12 +25,14 @@ struct printer {
     /* Output on its way. */
     char buffer[1024];
     size_t used;
+    uint64_t written;
 };
 
 static void flush(struct printer *printer)
 {
     if (printer->used > 0)
         printer->output->write(printer->output->context, printer->buffer, printer->used);
+    printer->written += printer->used;
     printer->used = 0;
 }
 
@@ -126,6 +130,11 @@ static void print_records(struct printer *printer, uint64_t first, uint64_t coun
         if (!print_record(printer, &record)) {
             flush(printer);
             debug_print(printer->output, "-- the log is damaged: its records have more text than it has room for\n");
+            break;
+        }
+        if (printer->written > MAX_OUTPUT) {
+            flush(printer);
+            debug_print(printer->output, "-- the rest is left out: this is more than a log can be\n");
             break;
         }
     }

@@ -15,7 +15,8 @@
  * indented, and bytes that are not printable ASCII as \x1b. Lines that begin with "-- " are ours: they say what is
  * damaged or was being written. -1 with an error, and nothing printed: there is no log that could be read.
  *
- * What the guest can have printed is bounded: 32 MiB of text, and 2^20 records.
+ * Of rings of at most 32 MiB of text and 2^20 records. What the guest can have printed ends at 64 MiB, and takes about
+ * a second.
  */
 int kernel_log_print(const struct linux_memory *memory, uint64_t count, const struct debug_output *output,
                      struct error *error);

@@ -23,8 +23,9 @@ struct linux_memory {
     walk_read *read;
     /*
      * RAM to look through, by ascending address: the first range that ends behind gpa; it may begin before it. false:
-     * there is none. The first bytes of each page are read, so what the guest has never touched had better not be in
-     * it: reading may have the host make memory for it.
+     * there is none. The first bytes of each page are read. Where that would have the host make memory for pages that
+     * the guest has never touched (holes of files and memfds; lseek(2) with SEEK_DATA finds what is none), leave these
+     * out.
      */
     bool (*next_range)(void *context, uint64_t gpa, struct linux_range *ret_range);
     /*

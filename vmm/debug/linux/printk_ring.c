@@ -149,7 +149,8 @@ static int read_header(const struct linux_kernel *kernel, struct printk_ring *ri
     return 0;
 }
 
-/* The last byte of each array has to be there. What lies between may still turn out not to be. */
+/* Each array's ends have to be there. What lies between may still turn out not to be. Sums may wrap: any address is
+ * read. */
 static int check_arrays(const struct linux_kernel *kernel, const struct printk_ring *ring, struct error *error)
 {
     const struct {
@@ -162,10 +163,9 @@ static int check_arrays(const struct linux_kernel *kernel, const struct printk_r
     };
 
     for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++) {
-        uint64_t last;
+        const uint64_t last = arrays[i].start + arrays[i].size - 1;
         uint8_t byte;
-        if (__builtin_add_overflow(arrays[i].start, arrays[i].size - 1, &last) ||
-            !linux_kernel_read(kernel, arrays[i].start, &byte, 1) || !linux_kernel_read(kernel, last, &byte, 1))
+        if (!linux_kernel_read(kernel, arrays[i].start, &byte, 1) || !linux_kernel_read(kernel, last, &byte, 1))
             return error_set(error, ERROR_CONFIG,
                              "the kernel's log is damaged: its %s, %" PRIu64 " bytes at 0x%" PRIx64 ", "
                              "are not mapped",
