@@ -67,7 +67,10 @@ uint64_t fixture_get64(uint64_t gpa)
 
 void fixture_put_info(uint64_t gpa)
 {
-    strncpy((char *)&fixture_bytes[gpa], fixture_info, 4096);
+    const size_t length = strnlen(fixture_info, 4096);
+
+    memset(&fixture_bytes[gpa], 0, 4096);
+    memcpy(&fixture_bytes[gpa], fixture_info, length);
 }
 
 void fixture_make_info(void)

@@ -432,6 +432,25 @@ static int choose_stop(const struct debugger *debugger)
     return chosen;
 }
 
+/* What a vCPU has hit while another's stop was told of, if it is watched still. */
+static bool is_still_watched(const struct debugger *debugger, const struct debug_stop *stop)
+{
+    bool is_watched = false;
+
+    for (size_t i = 0; i < debugger->points.count && !is_watched; i++) {
+        const struct point *point = &debugger->points.items[i];
+        is_watched = point->kind == stop->kind && stop->address >= point->address &&
+                     stop->address - point->address < point->size;
+    }
+    return is_watched;
+}
+
+static void forget_stale_stops(struct debugger *debugger)
+{
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++)
+        debugger->vcpu[i].has_stop &= is_still_watched(debugger, &debugger->vcpu[i].stop);
+}
+
 static void tell_stop_of(struct debugger *debugger, unsigned vcpu)
 {
     debugger->vcpu[vcpu].has_stop = false;
@@ -513,6 +532,7 @@ static int resume(void *context, const enum debug_action *actions, struct error 
         debugger->environment.end_crashed(debugger->environment.context);
         return 0;
     }
+    forget_stale_stops(debugger);
     const int stopped = choose_stop(debugger);
     if (stopped >= 0 && actions[stopped] != DEBUG_HOLD) {
         tell_stop_of(debugger, (unsigned)stopped);

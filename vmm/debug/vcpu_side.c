@@ -6,6 +6,7 @@
 #include "vmm/debug/x86/vcpu_registers.h"
 
 #include <asm/processor-flags.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -61,7 +62,7 @@ static void record_trouble(const struct side *side, const char *text)
 {
     struct debug_stop stop = {.reason = DEBUG_STOP_INTERRUPTED};
 
-    (void)strncpy(stop.text, text, sizeof(stop.text) - 1);
+    (void)snprintf(stop.text, sizeof(stop.text), "%s", text);
     record(side, &stop);
 }
 

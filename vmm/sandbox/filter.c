@@ -207,6 +207,7 @@ static const struct rule rules[] = {
     IOCTL(KVM_SET_GUEST_DEBUG, DEBUGGED, "steps and breakpoints"),
     IOCTL(KVM_SET_USER_MEMORY_REGION, DEBUGGED, "past a breakpoint by page: hvx_vm_set_traps"),
     IOCTL(KVM_NMI, DEBUGGED, "monitor nmi"),
+    CALL(mincore, LOOP, "monitor dmesg: what the host has no memory for is not looked at"),
     CALL(timer_create, DEBUGGED, "no step is waited for without end: hv_vcpu_run_until"),
     CALL(timer_settime, DEBUGGED, "the same"),
     CALL(timer_delete, DEBUGGED, "a vCPU's end"),
