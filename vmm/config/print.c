@@ -84,7 +84,8 @@ static void print_key(const struct schema_key *schema, const void *holder, FILE 
 
     const bool may_be_missing = schema->type == SCHEMA_PATH || schema->type == SCHEMA_SOCKET;
 
-    if ((may_be_missing && value.string == NULL) || (schema->type == SCHEMA_OPTIONAL && value.number == CONFIG_NOT_GIVEN))
+    if ((may_be_missing && value.string == NULL) ||
+        (schema->type == SCHEMA_OPTIONAL && value.number == CONFIG_NOT_GIVEN))
         return;
     fprintf(out, "%s = ", schema->name);
     print_value(schema, &value, out);
@@ -196,7 +197,7 @@ static void print_kind(const struct schema_key *schema, FILE *out)
 /* One line, or two where it would get too long. */
 static void print_key_help(const struct schema_key *schema, FILE *out)
 {
-    enum { COLUMNS = 100, INDENT = 14 };
+    enum { COLUMNS = 100, INDENT = 15 };
     char *kind = NULL;
     size_t length = 0;
     FILE *text = open_memstream(&kind, &length);
@@ -205,8 +206,8 @@ static void print_key_help(const struct schema_key *schema, FILE *out)
         return;
     print_kind(schema, text);
     if (fclose(text) == 0)
-        fprintf(out, "  %-11s %s%s(%s)\n", schema->name, schema->doc,
-                INDENT + strlen(schema->doc) + strlen(" ()") + length <= COLUMNS ? " " : "\n              ", kind);
+        fprintf(out, "  %-12s %s%s(%s)\n", schema->name, schema->doc,
+                INDENT + strlen(schema->doc) + strlen(" ()") + length <= COLUMNS ? " " : "\n               ", kind);
     free(kind);
 }
 

@@ -825,6 +825,11 @@ void debugger_hold_start(struct debugger *debugger)
     (void)refresh(debugger, &ignored);
 }
 
+bool debugger_is_stopped(const struct debugger *debugger)
+{
+    return debugger->state != DEBUGGER_RUNNING;
+}
+
 void debugger_set_kernel(struct debugger *debugger, const struct boot_segment *segments, size_t count)
 {
     debugger->kernel_count = count < DEBUGGER_KERNEL_SEGMENTS_MAX ? count : DEBUGGER_KERNEL_SEGMENTS_MAX;

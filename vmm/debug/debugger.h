@@ -61,6 +61,9 @@ void debugger_wake(struct debugger *debugger);
 /* The guest is not to start before a client lets it; vCPUs are parked. */
 void debugger_hold_start(struct debugger *debugger);
 
+/* It is stopped, or has not started. */
+bool debugger_is_stopped(const struct debugger *debugger);
+
 /*
  * The guest has crashed, in a way that it can go on from or not, and its vCPUs are parked. Whether the debugger takes
  * over; end_crashed() follows when it is done, if the guest does not go on.

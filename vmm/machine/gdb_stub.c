@@ -191,6 +191,11 @@ bool gdb_stub_holds_start(struct gdb_stub *stub)
     return true;
 }
 
+bool gdb_stub_is_stopped(const struct gdb_stub *stub)
+{
+    return stub != NULL && debugger_is_stopped(stub->debugger);
+}
+
 bool gdb_stub_restarted(struct gdb_stub *stub)
 {
     return stub == NULL || debugger_restarted(stub->debugger);

@@ -48,6 +48,9 @@ void gdb_stub_loaded(struct gdb_stub *stub, const struct boot_entry *entry);
 /* The vCPUs are parked and about to run for the first time: whether they are to wait for a client. */
 bool gdb_stub_holds_start(struct gdb_stub *stub);
 
+/* A debugger has the guest stopped. */
+bool gdb_stub_is_stopped(const struct gdb_stub *stub);
+
 /* The machine has been restarted by itself: whether its vCPUs are to run. */
 bool gdb_stub_restarted(struct gdb_stub *stub);
 

@@ -147,8 +147,8 @@ static void on_console_command(void *context, enum console_command command)
 }
 
 /*
- * SIGTERM asks the guest to power off, as its power button would; a second one, and other signals, end it. SIGUSR1
- * shows the maps.
+ * SIGTERM asks the guest to power off, as its power button would, if it runs; a second one, and other signals, end it.
+ * SIGUSR1 shows the maps.
  */
 static void on_signal(void *context, uint32_t events)
 {
@@ -166,7 +166,7 @@ static void on_signal(void *context, uint32_t events)
         map_report(&machine->memory, machine->log);
         return;
     }
-    if (info.ssi_signo == SIGTERM && !machine->power_button_pressed) {
+    if (info.ssi_signo == SIGTERM && !machine->power_button_pressed && !gdb_stub_is_stopped(machine->gdb)) {
         machine->power_button_pressed = true;
         log_line(machine->log, LOG_LEVEL_INFO, "quire", "SIGTERM: the power button is pressed; once more ends at once");
         acpi_pm_power_button(machine->devices.acpi_pm);
