@@ -383,11 +383,11 @@ typedef struct {
  *
  * A step ends behind the instruction. What that does may be an exit of its own first; the next run, or
  * hvx_vcpu_finish(), ends the step then and does not enter the guest any more. So does the first run that steps, where
- * the instruction of the last exit was not finished. HLT may be HVX_EXIT_HALT, where that is an exit, or a step. After a
- * step over HLT, and in a step of a vCPU that waits in one while interrupts are held, it goes on as if it had been woken
- * for nothing; a KVM that emulates the processor in software may have it wait, or exit, later, when it no more steps. A
- * step into a handler (by an exception, an interrupt, INT n, SYSCALL) may end no sooner than that has returned. While it
- * steps, the guest's own RFLAGS.TF does not count and reads as 0; it is lost.
+ * the instruction of the last exit was not finished. HLT may be HVX_EXIT_HALT, where that is an exit, or a step. After
+ * a step over HLT, and in a step of a vCPU that waits in one while interrupts are held, it goes on as if it had been
+ * woken for nothing; a KVM that emulates the processor in software may have it wait, or exit, later, when it no more
+ * steps. A step into a handler (by an exception, an interrupt, INT n, SYSCALL) may end no sooner than that has
+ * returned. While it steps, the guest's own RFLAGS.TF does not count and reads as 0; it is lost.
  *
  * With single_step or control, all #DB are exits, the guest's own too, and with catch_int3 all #BP: a guest that was
  * meant to have one gets it with hvx_vcpu_reflect().
