@@ -193,11 +193,6 @@ static void try_kvm_run(void)
     child_check(syscall(SYS_ioctl, -1, KVM_RUN, 0) == -1 && errno == EBADF);
 }
 
-static void try_kvm_set_guest_debug(void)
-{
-    child_check(syscall(SYS_ioctl, -1, KVM_SET_GUEST_DEBUG, 0) == -1 && errno == EBADF);
-}
-
 static void try_kvm_reset_irqchip(void)
 {
     child_check(syscall(SYS_ioctl, -1, KVM_SET_IRQCHIP, 0) == -1 && errno == EBADF);
@@ -354,16 +349,12 @@ END_TEST
 START_TEST(ioctls_are_allowed_by_kind_of_thread)
 {
     char run[64];
-    char debug[64];
     char reset[64];
 
     snprintf(run, sizeof(run), "ioctl (16, request 0x%x)", (unsigned)KVM_RUN);
-    snprintf(debug, sizeof(debug), "ioctl (16, request 0x%x)", (unsigned)KVM_SET_GUEST_DEBUG);
     snprintf(reset, sizeof(reset), "ioctl (16, request 0x%x)", (unsigned)KVM_SET_IRQCHIP);
     expect_allowed(try_kvm_run, SANDBOX_VCPU);
     expect_refused(try_kvm_run, SANDBOX_LOOP, run);
-    expect_allowed(try_kvm_set_guest_debug, SANDBOX_VCPU);
-    expect_refused(try_kvm_set_guest_debug, SANDBOX_LOOP, debug);
     expect_allowed(try_kvm_reset_irqchip, SANDBOX_LOOP);
     expect_refused(try_kvm_reset_irqchip, SANDBOX_VCPU, reset);
     expect_allowed(try_kvm_irq_line, SANDBOX_VCPU);
