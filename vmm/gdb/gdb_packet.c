@@ -263,9 +263,12 @@ size_t gdb_put_binary(struct gdb_writer *writer, const void *bytes, size_t size)
     const uint8_t *end = to + gdb_put_room(writer);
     size_t i;
 
-    for (i = 0; i < size && end - to >= 2; i++) {
+    for (i = 0; i < size; i++) {
         const uint8_t byte = from[i];
-        if (needs_escape(byte)) {
+        const bool escaped = needs_escape(byte);
+        if (end - to < (escaped ? 2 : 1))
+            break;
+        if (escaped) {
             *to++ = ESCAPE;
             *to++ = byte ^ ESCAPE_BIT;
         } else {
