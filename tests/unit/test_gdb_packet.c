@@ -1,4 +1,5 @@
 #include "vmm/gdb/gdb_packet.h"
+#include "vmm/gdb/gdb_text.h"
 
 #include "unit_test.h"
 
@@ -207,6 +208,62 @@ START_TEST(bytes_are_written_as_digits_or_escaped)
 }
 END_TEST
 
+/* What a client makes of runs. */
+static size_t expand(uint8_t *to)
+{
+    const uint8_t *from = writer.bytes + writer.packet + 1;
+    size_t size = 0;
+
+    for (; *from != '#'; from++) {
+        if (*from != '*') {
+            to[size++] = *from;
+            continue;
+        }
+        ck_assert_uint_gt(size, 0);
+        const unsigned repeats = *++from - 29u;
+        ck_assert_uint_ge(repeats, 3);
+        ck_assert_uint_le(*from, 126);
+        ck_assert_ptr_null(strchr("#$+-", *from));
+        memset(to + size, to[size - 1], repeats);
+        size += repeats;
+    }
+    return size;
+}
+
+static void check_runs(const uint8_t *bytes, size_t size)
+{
+    static uint8_t digits[2 * 4096], expanded[2 * 4096];
+
+    gdb_hex_encode(digits, bytes, size);
+    gdb_writer_reset(&writer);
+    gdb_put_begin(&writer);
+    ck_assert_uint_eq(gdb_put_hex_runs(&writer, bytes, size), size);
+    ck_assert_uint_le(writer.size, 1 + 2 * size);
+    gdb_put_end(&writer);
+    ck_assert_uint_eq(expand(expanded), 2 * size);
+    ck_assert_mem_eq(digits, expanded, 2 * size);
+}
+
+START_TEST(runs_are_said_shortly)
+{
+    static const uint8_t values[] = {0, 0xff, 0x11, 0x01};
+    uint8_t bytes[1024];
+
+    for (size_t value = 0; value < sizeof(values); value++) {
+        for (size_t length = 0; length <= 256; length++) {
+            memset(bytes, 0x12, sizeof(bytes));
+            memset(bytes + length / 3, values[value], length);
+            check_runs(bytes, length / 3 + length + length % 5);
+        }
+    }
+    memset(bytes, 0, sizeof(bytes));
+    check_runs(bytes, sizeof(bytes));
+    ck_assert_uint_lt(writer.size, 80);
+    check_runs(bytes, 8);
+    ck_assert_uint_eq(writer.size, 8 * 2 + 4);
+}
+END_TEST
+
 START_TEST(what_does_not_fit_is_left_away)
 {
     static uint8_t bytes[GDB_PACKET_SIZE + 1];
@@ -279,6 +336,7 @@ int main(void)
     tcase_add_test(tcase, interrupts_are_found_outside_of_packets_only);
     tcase_add_test(tcase, packets_have_their_checksums);
     tcase_add_test(tcase, bytes_are_written_as_digits_or_escaped);
+    tcase_add_test(tcase, runs_are_said_shortly);
     tcase_add_test(tcase, what_does_not_fit_is_left_away);
     tcase_add_test(tcase, buffer_never_overflows_while_nobody_reads);
     tcase_add_test(tcase, last_packet_is_sent_again_when_it_is_asked_for);

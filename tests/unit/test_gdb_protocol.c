@@ -126,6 +126,11 @@ static const char *next_packet(size_t *size)
         if (output[at] == '}') {
             sum = (uint8_t)(sum + (uint8_t)output[++at]);
             payload[used++] = (char)(output[at] ^ 0x20);
+        } else if (output[at] == '*') {
+            /* The character before, so many times more. */
+            sum = (uint8_t)(sum + (uint8_t)output[++at]);
+            memset(payload + used, payload[used - 1], (size_t)output[at] - 29);
+            used += (size_t)output[at] - 29;
         } else {
             payload[used++] = output[at];
         }
