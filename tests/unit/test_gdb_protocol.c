@@ -119,9 +119,9 @@ static const char *next_packet(size_t *size)
     if (output_size == 0)
         return NULL;
     ck_assert_int_eq(output[0], '$');
+    ck_assert_ptr_nonnull(memchr(output, '#', output_size));
     uint8_t sum = 0;
     for (; output[at] != '#'; at++) {
-        ck_assert_uint_lt(at, output_size);
         sum = (uint8_t)(sum + (uint8_t)output[at]);
         if (output[at] == '}') {
             sum = (uint8_t)(sum + (uint8_t)output[++at]);
