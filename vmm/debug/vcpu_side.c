@@ -223,13 +223,19 @@ static hv_memory_flags_t trap_of(const struct debugger *debugger, hv_vm_space_t 
     return is_there ? debugger->traps[low].access : 0;
 }
 
-/* False: there is no room to remember it. */
+/*
+ * Has a page's code be executed. Writes to it are still trapped if they are watched; reads are not, because what cannot
+ * be read cannot be fetched. False: there is no room to remember it.
+ */
 static bool lift_page(struct pass *pass, uint64_t gpa)
 {
+    const uint64_t page = gpa & ~PAGE_MASK;
+
     if (pass->page_count == PASS_PAGES_MAX)
         return false;
-    pass->pages[pass->page_count++] = gpa & ~PAGE_MASK;
-    return hvx_vm_set_traps(pass->space, gpa & ~PAGE_MASK, POINT_PAGE_SIZE, 0) == HV_SUCCESS;
+    pass->pages[pass->page_count++] = page;
+    return hvx_vm_set_traps(pass->space, page, POINT_PAGE_SIZE,
+                            trap_of(pass->side->debugger, pass->space, page) & HV_MEMORY_WRITE) == HV_SUCCESS;
 }
 
 static void set_all(const struct pass *pass, bool in_force)
