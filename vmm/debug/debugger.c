@@ -5,6 +5,7 @@
 
 #include "vmm/debug/x86/vcpu_registers.h"
 
+#include <asm/processor-flags.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,7 +74,8 @@ static bool locate(const struct debugger *debugger, const struct guest_view *vie
         *ret_gpa = walk.gpa;
     else if (view->space != HV_VM_SPACE_DEFAULT || !find_in_kernel(debugger, address, ret_gpa))
         return false;
-    *ret_is_user |= walk.is_mapped && walk.is_user;
+    /* Without paging all may be user code's, and hardly ever is. */
+    *ret_is_user |= walk.is_mapped && walk.is_user && (view->walk.cr0 & X86_CR0_PG) != 0;
     return is_memory(view->space, *ret_gpa);
 }
 

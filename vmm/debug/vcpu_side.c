@@ -223,13 +223,19 @@ static hv_memory_flags_t trap_of(const struct debugger *debugger, hv_vm_space_t 
     return is_there ? debugger->traps[low].access : 0;
 }
 
-/* False: there is no room to remember it. */
+/*
+ * Has a page's code be executed. Writes to it are still trapped if they are watched; reads are not, because what cannot
+ * be read cannot be fetched. False: there is no room to remember it.
+ */
 static bool lift_page(struct pass *pass, uint64_t gpa)
 {
+    const uint64_t page = gpa & ~PAGE_MASK;
+
     if (pass->page_count == PASS_PAGES_MAX)
         return false;
-    pass->pages[pass->page_count++] = gpa & ~PAGE_MASK;
-    return hvx_vm_set_traps(pass->space, gpa & ~PAGE_MASK, POINT_PAGE_SIZE, 0) == HV_SUCCESS;
+    pass->pages[pass->page_count++] = page;
+    return hvx_vm_set_traps(pass->space, page, POINT_PAGE_SIZE,
+                            trap_of(pass->side->debugger, pass->space, page) & HV_MEMORY_WRITE) == HV_SUCCESS;
 }
 
 static void set_all(const struct pass *pass, bool in_force)
@@ -329,6 +335,37 @@ static void on_debug(const struct side *side, const hvx_vcpu_exit_t *exit);
 static void take_watch_registers(const struct side *side, const hvx_vcpu_exit_t *exit);
 static bool on_data_trap(const struct side *side, const hvx_exit_memory_t *access);
 
+/* Whether an exit is an access of an instruction, which goes on once it is served. */
+static bool is_access(const hvx_vcpu_exit_t *exit)
+{
+    if (exit->reason == HVX_EXIT_PORT)
+        return true;
+    return exit->reason == HVX_EXIT_MEMORY && exit->memory.access != HV_MEMORY_EXEC &&
+           (exit->memory.is_trap ||
+            (exit->memory.policy != HVX_POLICY_STOP && exit->memory.space == HV_VM_SPACE_DEFAULT));
+}
+
+/*
+ * Serves an access, and has its instruction come to its end. KVM forgets a step in which the client is asked for
+ * something: left to a run, it would end behind the next instruction. False: it has not come to its end; *exit is what has
+ * come up instead.
+ */
+static bool finish_access(const struct side *side, hvx_vcpu_exit_t *exit)
+{
+    enum { ACCESSES_MAX = 1 << 16 };
+
+    for (unsigned i = 0; i < ACCESSES_MAX && is_access(exit); i++) {
+        const bool is_trap = exit->reason == HVX_EXIT_MEMORY && exit->memory.is_trap;
+        if (!is_trap || !on_data_trap(side, &exit->memory))
+            vcpus_serve_exit(side->debugger->vcpus, exit);
+        const hv_return_t result = hvx_vcpu_finish(side->id);
+        hvx_vcpu_exit(side->id, exit);
+        if (result == HV_SUCCESS)
+            return true;
+    }
+    return false;
+}
+
 /* An exit of a step that is under way; whether the step goes on. */
 static bool serve_pass_exit(struct pass *pass, const hvx_vcpu_exit_t *exit, uint64_t from)
 {
@@ -344,8 +381,7 @@ static bool serve_pass_exit(struct pass *pass, const hvx_vcpu_exit_t *exit, uint
         if (exit->memory.is_trap && exit->memory.access == HV_MEMORY_EXEC)
             /* Of the next page, which the instruction reaches into; or of an exception's handler, which is no step. */
             return vcpu_linear_rip(side->id) == from && lift_page(pass, exit->memory.gpa);
-        if (!exit->memory.is_trap || !on_data_trap(side, &exit->memory))
-            vcpus_serve_exit(side->debugger->vcpus, exit);
+        vcpus_serve_exit(side->debugger->vcpus, exit);
         return true;
     case HVX_EXIT_EMULATION_FAILURE:
         if (!pass->lifted_all && side->debugger->trap_count > 0) {
@@ -364,6 +400,11 @@ static bool serve_pass_exit(struct pass *pass, const hvx_vcpu_exit_t *exit, uint
 static void take_rounds(const struct pass *pass, const struct debug_registers *from,
                         const struct instruction *instruction);
 
+static bool is_step_end(const hvx_vcpu_exit_t *exit)
+{
+    return exit->reason == HVX_EXIT_DEBUG && exit->debug.exception == 1 && (exit->debug.dr6 & DR6_SINGLE_STEP) != 0;
+}
+
 static enum step_result step_once(struct pass *pass)
 {
     const struct side *side = pass->side;
@@ -380,9 +421,10 @@ static enum step_result step_once(struct pass *pass)
     set_controls(side, true);
     do {
         goes_on = vcpus_run_once(side->debugger->vcpus, deadline, &exit);
-        if (exit.reason == HVX_EXIT_DEBUG && exit.debug.exception == 1 && (exit.debug.dr6 & DR6_SINGLE_STEP) != 0) {
+        if (is_access(&exit) ? finish_access(side, &exit) : is_step_end(&exit)) {
             settle_step(side, &from, &instruction);
-            take_watch_registers(side, &exit);
+            if (exit.reason == HVX_EXIT_DEBUG)
+                take_watch_registers(side, &exit);
             if (side->vcpu->action != DEBUG_STEP &&
                 (instruction.kind == INSTRUCTION_REP_STOS || instruction.kind == INSTRUCTION_REP_MOVS))
                 take_rounds(pass, &from, &instruction);
@@ -707,6 +749,20 @@ static void on_fetch_trap(const struct side *side, uint64_t gpa)
         pass_page(side, gpa);
 }
 
+/* An access of an instruction that is stepped over. */
+static void on_access(const struct side *side, const hvx_vcpu_exit_t *first)
+{
+    hvx_vcpu_exit_t exit = *first;
+
+    if (!finish_access(side, &exit)) {
+        vcpus_serve_exit(side->debugger->vcpus, &exit);
+        return;
+    }
+    if (exit.reason == HVX_EXIT_DEBUG)
+        take_watch_registers(side, &exit);
+    end_step(side);
+}
+
 /* An INT3 of ours, where that is how the host takes it; or an instruction that KVM cannot emulate on a trapped page. */
 static bool on_emulation_failure(const struct side *side)
 {
@@ -736,6 +792,10 @@ bool vcpu_side_on_exit(void *context, unsigned vcpu, hv_vcpuid_t id, const hvx_v
 
     if (!atomic_load_explicit(&side.debugger->is_active, memory_order_relaxed))
         return false;
+    if (side.vcpu->action == DEBUG_STEP && is_access(exit)) {
+        on_access(&side, exit);
+        return true;
+    }
     switch (exit->reason) {
     case HVX_EXIT_DEBUG:
         on_debug(&side, exit);
