@@ -6,9 +6,11 @@
 #include "vmm/debug/x86/vcpu_registers.h"
 
 #include <asm/processor-flags.h>
+#include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 /* DR6 (Intel SDM volume 3, 18.2.3): a single step. */
@@ -175,7 +177,7 @@ static void end_step(const struct side *side)
 
 /* ---- Stepping past what is in the way ---- */
 
-enum { PASS_PAGES_MAX = 8, PASS_STEPS_MAX = 4096 };
+enum { PASS_PAGES_MAX = 8, PASS_STEPS_MAX = 256 };
 
 /* No instruction takes this long; an exception's handler may, and others are not to wait for it. */
 static const uint64_t PASS_STEP_NANOSECONDS = 100000000;
@@ -347,8 +349,8 @@ static bool is_access(const hvx_vcpu_exit_t *exit)
 
 /*
  * Serves an access, and has its instruction come to its end. KVM forgets a step in which the client is asked for
- * something: left to a run, it would end behind the next instruction. False: it has not come to its end; *exit is what has
- * come up instead.
+ * something: left to a run, it would end behind the next instruction. False: it has not come to its end; *exit is what
+ * has come up instead.
  */
 static bool finish_access(const struct side *side, hvx_vcpu_exit_t *exit)
 {
@@ -396,6 +398,22 @@ static bool serve_pass_exit(struct pass *pass, const hvx_vcpu_exit_t *exit, uint
     }
 }
 
+/*
+ * HLT on the page of a breakpoint: the vCPU waits behind it, outside the pass, as KVM has it wait. False: it is to be
+ * carried out otherwise, in a space without interrupt controllers, where HLT is an exit, or with interrupts off.
+ */
+static bool halt(const struct side *side, const struct debug_registers *registers,
+                 const struct instruction *instruction)
+{
+    struct kvm_mp_state halted = {.mp_state = KVM_MP_STATE_HALTED};
+    int fd;
+
+    return instruction->kind == INSTRUCTION_HLT && side->vcpu->action != DEBUG_STEP &&
+           side->vcpu->space == HV_VM_SPACE_DEFAULT && (registers->rflags & X86_EFLAGS_IF) != 0 &&
+           vcpu_carry_out(side->id, instruction) == HV_SUCCESS && hvx_vcpu_kvm_fd(side->id, &fd) == HV_SUCCESS &&
+           ioctl(fd, KVM_SET_MP_STATE, &halted) == 0;
+}
+
 /* One instruction. */
 static void take_rounds(const struct pass *pass, const struct debug_registers *from,
                         const struct instruction *instruction);
@@ -416,6 +434,8 @@ static enum step_result step_once(struct pass *pass)
     if (vcpu_registers_read(side->id, &from) != HV_SUCCESS)
         return STEP_LEFT;
     const struct instruction instruction = instruction_at(side, &from);
+    if (halt(side, &from, &instruction))
+        return STEP_LEFT;
     if (vcpu_carry_out(side->id, &instruction) == HV_SUCCESS)
         return STEP_DONE;
     set_controls(side, true);
