@@ -27,6 +27,8 @@ struct entry {
 
 struct virtio_devices {
     struct virtio_devices_environment environment;
+    /* Of PCI's pins, as KVM has been told; guarded by the bus, which sets them. */
+    bool levels[LAYOUT_PCI_GSI_COUNT];
     /* NULL where nothing is on it. */
     struct pci_bus *bus;
     struct msi_routes *routes;
@@ -131,10 +133,22 @@ static int attach_mmio(struct virtio_devices *devices, struct entry *entry, stru
                       LAYOUT_VIRTIO_MMIO_SIZE, virtio_mmio_device(entry->mmio), error);
 }
 
+/* A device sets its pin whenever it interrupts, by message too; a system call is for changes only. */
+static void set_pin(void *context, uint32_t gsi, int level)
+{
+    struct virtio_devices *devices = context;
+    bool *known = &devices->levels[gsi - LAYOUT_PCI_FIRST_GSI];
+
+    if (*known == (level != 0))
+        return;
+    *known = level != 0;
+    devices->environment.set_level(devices->environment.irq_context, gsi, level);
+}
+
 static int make_bus(struct virtio_devices *devices, struct error *error)
 {
     const struct virtio_devices_environment *environment = &devices->environment;
-    const struct irq_line pins = {.set_level = environment->set_level, .context = environment->irq_context};
+    const struct irq_line pins = {.set_level = set_pin, .context = devices};
 
     if (device_plan_count(environment->config, CONFIG_TRANSPORT_PCI) == 0)
         return 0;
