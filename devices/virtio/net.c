@@ -25,12 +25,17 @@ enum {
     CONTROL_SIZE_MAX = 4096,
     /* Packets of before a start that the host may have kept: twice as many as a tap does. */
     OLD_MAX = 1024,
+    /* Milliseconds that the driver may hear later of packets that have been sent. */
+    DEBT_MAX = 1,
 };
 /* Without offsetof's size, which enumerations are not for. */
 #define CONFIG_SIZE offsetof(struct virtio_net_config, mtu)
 
 /* Where the part of a packet goes that buffers have no room for. */
 enum { SPILL_SIZE = HEADER_SIZE + FRAME_MAX };
+
+/* Packets have been sent that the driver has not been told of: in this turn of the loop, or before. */
+enum debt { DEBT_NONE, DEBT_NEW, DEBT_OLD };
 
 struct pair {
     /* Decides how many buffers are taken for the next packet: rises at once, falls slowly. */
@@ -41,6 +46,7 @@ struct pair {
     /* The driver has no buffers for packets; the backend has no room. */
     bool is_starved;
     bool is_full;
+    enum debt debt;
 };
 
 struct virtio_net {
@@ -52,6 +58,7 @@ struct virtio_net {
     struct virtio_net_counters counters;
     /* The driver has started anew, which the backend is to be told on the loop's thread. */
     bool is_fresh;
+    struct event_hook hook;
     struct pair pairs[NET_QUEUE_PAIRS_MAX];
 };
 
@@ -230,23 +237,6 @@ static unsigned send_batch(struct virtio_net *net, unsigned pair)
         virtio_push(device, queue, chain, 0);
     }
     return done;
-}
-
-static void serve_send(struct virtio_net *net, unsigned pair)
-{
-    const unsigned queue = send_queue(pair);
-    struct virtq *ring = virtio_queue(&net->device, queue);
-
-    if (net->pairs[pair].is_full)
-        return;
-    virtq_disable_notifications(ring);
-    const unsigned done = send_batch(net, pair);
-    if (done > 0)
-        virtio_flush(&net->device, queue);
-    if (net->pairs[pair].is_full)
-        set_listening(net, pair, !net->pairs[pair].is_starved);
-    else if (virtq_enable_notifications(ring))
-        virtio_notify(&net->device, queue);
 }
 
 /* ---- Receiving ---- */
@@ -479,13 +469,75 @@ static void serve_receive(struct virtio_net *net, unsigned pair)
     set_listening(net, pair, result == RECEIVED || result == RECEIVED_NONE);
 }
 
-/* ---- The backend's calls ---- */
+/* ---- Turns ---- */
 
 static bool may_serve(struct virtio_net *net, unsigned pair, unsigned queue)
 {
     return virtio_is_running(&net->device) && !net->is_fresh && pair < net->state.active_pairs &&
            virtio_queue(&net->device, queue)->state.is_enabled;
 }
+
+/* Receives what the host may have answered at once to what it has just been sent; whether there was something. */
+static bool receive_answers(struct virtio_net *net, unsigned pair)
+{
+    const uint64_t received = net->counters.received;
+
+    if (!net->pairs[pair].is_starved && may_serve(net, pair, receive_queue(pair)))
+        serve_receive(net, pair);
+    return net->counters.received != received;
+}
+
+/* Tells the driver of sent packets, if it wants to hear of them. */
+static void tell_sent(struct virtio_net *net, unsigned pair)
+{
+    net->pairs[pair].debt = DEBT_NONE;
+    virtio_flush(&net->device, send_queue(pair));
+}
+
+static void serve_send(struct virtio_net *net, unsigned pair)
+{
+    const unsigned queue = send_queue(pair);
+    struct virtq *ring = virtio_queue(&net->device, queue);
+
+    if (net->pairs[pair].is_full)
+        return;
+    virtq_disable_notifications(ring);
+    const unsigned done = send_batch(net, pair);
+    if (net->pairs[pair].is_full)
+        set_listening(net, pair, !net->pairs[pair].is_starved);
+    else if (virtq_enable_notifications(ring))
+        virtio_notify(&net->device, queue);
+    if (done == 0)
+        return;
+    if (net->pairs[pair].debt == DEBT_NONE && receive_answers(net, pair))
+        net->pairs[pair].debt = DEBT_NEW;
+    else
+        tell_sent(net, pair);
+}
+
+/*
+ * Before the loop waits. A driver that is told of received packets looks for those that have been sent too, as Linux'
+ * does, and then wants no second interrupt. So that is put off to the loop's next turn, and for DEBT_MAX at most.
+ */
+static int pay_debts(void *context)
+{
+    struct virtio_net *net = context;
+    int timeout = -1;
+
+    pthread_mutex_lock(&net->device.lock);
+    for (unsigned pair = 0; pair < net->options.queue_pairs && virtio_is_running(&net->device); pair++) {
+        if (net->pairs[pair].debt == DEBT_OLD)
+            tell_sent(net, pair);
+        if (net->pairs[pair].debt != DEBT_NEW)
+            continue;
+        net->pairs[pair].debt = DEBT_OLD;
+        timeout = DEBT_MAX;
+    }
+    pthread_mutex_unlock(&net->device.lock);
+    return timeout;
+}
+
+/* ---- The backend's calls ---- */
 
 static void on_readable(void *context, unsigned pair)
 {
@@ -706,6 +758,7 @@ static void reset_pairs(struct virtio_net *net)
         net->pairs[i].pending = 0;
         net->pairs[i].is_starved = false;
         net->pairs[i].is_full = false;
+        net->pairs[i].debt = DEBT_NONE;
     }
 }
 
@@ -755,6 +808,9 @@ static void restored(struct virtio_device *device)
     if (net->state.active_pairs == 0 || net->state.active_pairs > net->options.queue_pairs)
         net->state.active_pairs = 1;
     reset_pairs(net);
+    /* What the other machine's driver was still to be told is not in the state. */
+    for (unsigned i = 0; i < net->options.queue_pairs; i++)
+        net->pairs[i].debt = DEBT_OLD;
     net->is_fresh = true;
 }
 
@@ -827,6 +883,7 @@ struct virtio_net *virtio_net_create(const struct virtio_environment *environmen
         return NULL;
     }
     net->backend = backend;
+    net->hook = (struct event_hook){.prepare = pay_debts, .context = net};
     if (virtio_init(&net->device, &ops, environment, offered_features(backend, pairs), 2 * pairs + 1, QUEUE_SIZE,
                     error) < 0) {
         free_net(net);
@@ -834,8 +891,10 @@ struct virtio_net *virtio_net_create(const struct virtio_environment *environmen
     }
     const struct net_client client = {
         .readable = on_readable, .writable = on_writable, .lost = on_lost, .context = net};
-    if (backend->ops->attach(backend, environment->loop, environment->name, environment->log, &client, error) == 0)
+    if (backend->ops->attach(backend, environment->loop, environment->name, environment->log, &client, error) == 0) {
+        event_loop_add_hook(net->device.loop, &net->hook);
         return net;
+    }
     virtio_fini(&net->device);
     free_net(net);
     return NULL;
@@ -845,6 +904,7 @@ void virtio_net_destroy(struct virtio_net *net)
 {
     if (net == NULL)
         return;
+    event_loop_remove_hook(net->device.loop, &net->hook);
     net->backend->ops->close(net->backend);
     virtio_fini(&net->device);
     free_net(net);

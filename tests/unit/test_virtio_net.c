@@ -12,6 +12,8 @@
 #include <linux/virtio_ring.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 enum {
@@ -687,6 +689,101 @@ START_TEST(sizes_that_no_packet_has_are_dropped)
 }
 END_TEST
 
+/* ---- Interrupts for what has been sent ---- */
+
+static void stop_loop(void *context, uint32_t events)
+{
+    (void)context, (void)events;
+    event_loop_stop(loop);
+}
+
+/* One turn of the loop, which comes to an end even if nothing happens. */
+static void turn(void)
+{
+    const int fd = eventfd(1, EFD_CLOEXEC);
+    struct error error;
+
+    ck_assert_int_eq(event_loop_add(loop, fd, EPOLLIN, stop_loop, NULL, &error), 0);
+    ck_assert_int_eq(event_loop_run(loop, &error), 0);
+    event_loop_remove(loop, fd);
+    close(fd);
+}
+
+/* A driver that has buffers and sends a packet, to which the host has as many answers. */
+static void send_and_get(unsigned answers)
+{
+    const struct virtio_net_hdr_v1 header = {0};
+
+    for (unsigned i = 0; i < answers; i++)
+        arrive(100, i);
+    add_packet(BUFFERS + 0x80000, &header, 60, 1);
+    serve_send();
+}
+
+static void start_with_buffers(uint64_t features)
+{
+    start(features, 64);
+    add_buffers(0, 32, 2048);
+    fake_queue_serve(&queues[RECEIVE]);
+    turn();
+    transport.interrupts = 0;
+}
+
+START_TEST(answers_come_with_what_was_sent_and_one_interrupt)
+{
+    start_with_buffers(fake_queue_forms[_i]);
+    send_and_get(2);
+    ck_assert_uint_eq(counters()->received, 2);
+    ck_assert_uint_eq(transport.interrupts, 1);
+    turn();
+    ck_assert_uint_eq(transport.interrupts, 1);
+    /* The driver has not looked: it is told in the next turn. */
+    turn();
+    ck_assert_uint_eq(transport.interrupts, 2);
+    turn();
+    ck_assert_uint_eq(transport.interrupts, 2);
+}
+END_TEST
+
+START_TEST(sent_packets_without_answers_interrupt_at_once)
+{
+    start_with_buffers(fake_queue_forms[_i]);
+    send_and_get(0);
+    ck_assert_uint_eq(transport.interrupts, 1);
+    turn();
+    turn();
+    ck_assert_uint_eq(transport.interrupts, 1);
+}
+END_TEST
+
+START_TEST(second_packet_waits_for_no_interrupt)
+{
+    start_with_buffers(0);
+    send_and_get(1);
+    ck_assert_uint_eq(transport.interrupts, 1);
+    send_and_get(1);
+    ck_assert_uint_eq(counters()->received, 1);
+    ck_assert_uint_eq(transport.interrupts, 2);
+    turn();
+    turn();
+    ck_assert_uint_eq(transport.interrupts, 2);
+}
+END_TEST
+
+START_TEST(interrupt_that_waits_goes_with_a_reset)
+{
+    start_with_buffers(0);
+    send_and_get(1);
+    ck_assert_uint_eq(transport.interrupts, 1);
+    fake_driver_reset(device);
+    turn();
+    start(0, 64);
+    turn();
+    turn();
+    ck_assert_uint_eq(transport.interrupts, 1);
+}
+END_TEST
+
 /* ---- The host's troubles ---- */
 
 static uint16_t status_of_link(void)
@@ -1033,6 +1130,10 @@ static Suite *suite(void)
     tcase_add_loop_test(tests, unusable_receive_buffers_break_the_device, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_loop_test(tests, receiving_is_bounded_and_interrupts_once, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, sizes_that_no_packet_has_are_dropped);
+    tcase_add_loop_test(tests, answers_come_with_what_was_sent_and_one_interrupt, 0, 2);
+    tcase_add_loop_test(tests, sent_packets_without_answers_interrupt_at_once, 0, FAKE_QUEUE_FORM_COUNT);
+    tcase_add_test(tests, second_packet_waits_for_no_interrupt);
+    tcase_add_test(tests, interrupt_that_waits_goes_with_a_reset);
     tcase_add_test(tests, lost_host_takes_the_link_down_and_nothing_else);
     tcase_add_test(tests, failing_reads_do_not_go_on_without_end);
     tcase_add_loop_test(tests, control_requests_are_answered, 0, FAKE_QUEUE_FORM_COUNT);

@@ -10,6 +10,8 @@
 #include "vmm/maps/device_plan.h"
 #include "vmm/sandbox/sandbox.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 
 /* One device: what it is, and how it is reached. */
@@ -27,6 +29,8 @@ struct entry {
 
 struct virtio_devices {
     struct virtio_devices_environment environment;
+    /* Of PCI's pins, as KVM has been told; guarded by the bus, which sets them. */
+    bool levels[LAYOUT_PCI_GSI_COUNT];
     /* NULL where nothing is on it. */
     struct pci_bus *bus;
     struct msi_routes *routes;
@@ -45,10 +49,24 @@ unsigned virtio_devices_sandboxes(const struct config *config)
 
 /* ---- Threads ---- */
 
+/*
+ * Where a guest shares its processor with its network's thread, each packet would put the guest aside at once and come
+ * alone, with interrupts of its own. A thread of this policy waits until the guest does, or has had its time, and finds
+ * several. It is no different where there are processors for both. A disk's requests are waited for more often.
+ */
+static void let_guest_go_on(void)
+{
+    const struct sched_param parameters = {.sched_priority = 0};
+
+    (void)pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
+}
+
 static int enter_sandbox(void *context, const char *thread_name, struct error *error)
 {
     const struct entry *entry = context;
 
+    if (entry->instance.device_config->kind == CONFIG_DEVICE_NET)
+        let_guest_go_on();
     return sandbox_enter(virtio_instance_thread(entry->instance.device_config), thread_name, error);
 }
 
@@ -131,10 +149,22 @@ static int attach_mmio(struct virtio_devices *devices, struct entry *entry, stru
                       LAYOUT_VIRTIO_MMIO_SIZE, virtio_mmio_device(entry->mmio), error);
 }
 
+/* A device sets its pin whenever it interrupts, by message too; a system call is for changes only. */
+static void set_pin(void *context, uint32_t gsi, int level)
+{
+    struct virtio_devices *devices = context;
+    bool *known = &devices->levels[gsi - LAYOUT_PCI_FIRST_GSI];
+
+    if (*known == (level != 0))
+        return;
+    *known = level != 0;
+    devices->environment.set_level(devices->environment.irq_context, gsi, level);
+}
+
 static int make_bus(struct virtio_devices *devices, struct error *error)
 {
     const struct virtio_devices_environment *environment = &devices->environment;
-    const struct irq_line pins = {.set_level = environment->set_level, .context = environment->irq_context};
+    const struct irq_line pins = {.set_level = set_pin, .context = devices};
 
     if (device_plan_count(environment->config, CONFIG_TRANSPORT_PCI) == 0)
         return 0;
