@@ -347,8 +347,8 @@ static bool is_access(const hvx_vcpu_exit_t *exit)
 
 /*
  * Serves an access, and has its instruction come to its end. KVM forgets a step in which the client is asked for
- * something: left to a run, it would end behind the next instruction. False: it has not come to its end; *exit is what has
- * come up instead.
+ * something: left to a run, it would end behind the next instruction. False: it has not come to its end; *exit is what
+ * has come up instead.
  */
 static bool finish_access(const struct side *side, hvx_vcpu_exit_t *exit)
 {
