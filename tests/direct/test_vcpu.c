@@ -136,6 +136,84 @@ START_TEST(registers_read_back_what_was_written)
 }
 END_TEST
 
+START_TEST(many_registers_at_once_are_as_one_by_one)
+{
+    static const hv_x86_reg_t all[] = {HV_X86_TPR, HV_X86_RIP, HV_X86_DR3, HV_X86_RAX, HV_X86_CR2, HV_X86_TSS_AR,
+                                       HV_X86_DS,  HV_X86_DR0, HV_X86_R15, HV_X86_CR0, HV_X86_RIP};
+    enum { COUNT = sizeof(all) / sizeof(all[0]) };
+    static const hv_x86_reg_t some[] = {HV_X86_RBX, HV_X86_CR2, HV_X86_DR1, HV_X86_R8, HV_X86_TPR, HV_X86_RBX};
+    static const uint64_t values[] = {1, 0x2000, 0x3000, 0x4000, 5, 0x6000};
+    static const hv_x86_reg_t with_none[] = {HV_X86_RBX, HV_X86_CR1};
+    static const hv_x86_reg_t with_limit[] = {HV_X86_RBX, HV_X86_GDT_LIMIT};
+    static const uint64_t too_large[] = {7, 0x10000};
+    static const hv_x86_reg_t with_control[] = {HV_X86_RBX, HV_X86_CR0};
+    static const uint64_t refused[] = {7, 0x80000000};
+    struct bare_guest guest;
+    uint64_t read[COUNT];
+
+    bare_guest_create(&guest, halt, sizeof(halt));
+    ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_DR3, 0x1234), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vcpu_read_registers(guest.vcpu, all, read, COUNT), HV_SUCCESS);
+    for (unsigned i = 0; i < COUNT; i++)
+        ck_assert_uint_eq(read[i], bare_guest_register(guest.vcpu, all[i]));
+    ck_assert_uint_eq(read[2], 0x1234);
+    ck_assert_uint_eq(read[1], CODE_GPA);
+    ck_assert_int_eq(hvx_vcpu_write_registers(guest.vcpu, some, values, 6), HV_SUCCESS);
+    for (unsigned i = 1; i < 6; i++)
+        ck_assert_uint_eq(bare_guest_register(guest.vcpu, some[i]), values[i]);
+    /* What is not named stays. */
+    ck_assert_uint_eq(bare_guest_register(guest.vcpu, HV_X86_RIP), CODE_GPA);
+    ck_assert_uint_eq(bare_guest_register(guest.vcpu, HV_X86_DR3), 0x1234);
+    /* All arguments are looked at first, and what KVM may refuse is written first. */
+    ck_assert_int_eq(hvx_vcpu_write_registers(guest.vcpu, with_none, too_large, 2), HV_BAD_ARGUMENT);
+    ck_assert_int_eq(hvx_vcpu_write_registers(guest.vcpu, with_limit, too_large, 2), HV_BAD_ARGUMENT);
+    ck_assert_int_eq(hvx_vcpu_write_registers(guest.vcpu, with_control, refused, 2), HV_BAD_ARGUMENT);
+    ck_assert_uint_eq(bare_guest_register(guest.vcpu, HV_X86_RBX), 0x6000);
+    ck_assert_int_eq(hvx_vcpu_read_registers(guest.vcpu, with_none, read, 2), HV_BAD_ARGUMENT);
+    ck_assert_int_eq(hvx_vcpu_read_registers(guest.vcpu, NULL, read, 1), HV_BAD_ARGUMENT);
+    ck_assert_int_eq(hvx_vcpu_read_registers(guest.vcpu, all, NULL, 1), HV_BAD_ARGUMENT);
+    ck_assert_int_eq(hvx_vcpu_write_registers(guest.vcpu, all, NULL, 1), HV_BAD_ARGUMENT);
+    ck_assert_int_eq(hvx_vcpu_read_registers(guest.vcpu, NULL, NULL, 0), HV_SUCCESS);
+    /* KVM takes the task priority at the entry. */
+    ck_assert_int_eq(bare_guest_run(guest.vcpu).reason, HVX_EXIT_HALT);
+    ck_assert_uint_eq(bare_guest_register(guest.vcpu, HV_X86_TPR), 5);
+    bare_guest_destroy(&guest);
+}
+END_TEST
+
+START_TEST(a_segment_is_read_with_its_hidden_part)
+{
+    hvx_segment_t segment;
+    struct bare_guest guest;
+
+    bare_guest_create(&guest, halt, sizeof(halt));
+    ck_assert_int_eq(hvx_vcpu_read_segment(guest.vcpu, HV_X86_CS, &segment), HV_SUCCESS);
+    ck_assert_uint_eq(segment.selector, 0x8);
+    ck_assert_uint_eq(segment.base, 0);
+    ck_assert_uint_eq(segment.limit, 0xffffffff);
+    /* Code that can be read, accessed; present; 32 bits; in pages. */
+    ck_assert_uint_eq(segment.access, 0xc09b);
+    for (hv_x86_reg_t reg = HV_X86_SS; reg <= HV_X86_GS; reg++) {
+        ck_assert_int_eq(hvx_vcpu_read_segment(guest.vcpu, reg, &segment), HV_SUCCESS);
+        ck_assert_uint_eq(segment.selector, 0x10);
+        ck_assert_uint_eq(segment.access, 0xc093);
+    }
+    ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_TSS_BASE, 0x5000), HV_SUCCESS);
+    ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_TSS_LIMIT, 0x67), HV_SUCCESS);
+    ck_assert_int_eq(hv_vcpu_write_register(guest.vcpu, HV_X86_LDT_BASE, 0x6000), HV_SUCCESS);
+    ck_assert_int_eq(hvx_vcpu_read_segment(guest.vcpu, HV_X86_TR, &segment), HV_SUCCESS);
+    ck_assert_uint_eq(segment.base, 0x5000);
+    ck_assert_uint_eq(segment.limit, 0x67);
+    ck_assert_uint_eq(segment.access, bare_guest_register(guest.vcpu, HV_X86_TSS_AR));
+    ck_assert_int_eq(hvx_vcpu_read_segment(guest.vcpu, HV_X86_LDTR, &segment), HV_SUCCESS);
+    ck_assert_uint_eq(segment.base, 0x6000);
+    ck_assert_int_eq(hvx_vcpu_read_segment(guest.vcpu, HV_X86_RAX, &segment), HV_BAD_ARGUMENT);
+    ck_assert_int_eq(hvx_vcpu_read_segment(guest.vcpu, HV_X86_CS, NULL), HV_BAD_ARGUMENT);
+    ck_assert_int_eq(hvx_vcpu_read_segment(guest.vcpu + 1, HV_X86_CS, &segment), HV_BAD_ARGUMENT);
+    bare_guest_destroy(&guest);
+}
+END_TEST
+
 static void *interrupt_when_told(void *argument)
 {
     hv_vcpuid_t *vcpu = argument;
@@ -290,6 +368,8 @@ int main(void)
     tcase_add_test(tcase, string_output_arrives_whole);
     tcase_add_test(tcase, device_registers_are_reached_with_every_width);
     tcase_add_test(tcase, registers_read_back_what_was_written);
+    tcase_add_test(tcase, many_registers_at_once_are_as_one_by_one);
+    tcase_add_test(tcase, a_segment_is_read_with_its_hidden_part);
     tcase_add_test(tcase, an_interruption_ends_an_endless_loop);
     tcase_add_test(tcase, a_thread_that_blocks_all_signals_can_be_interrupted);
     tcase_add_test(tcase, an_interruption_before_the_run_is_not_lost);

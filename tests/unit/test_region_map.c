@@ -144,6 +144,41 @@ START_TEST(a_policy_splits_is_kept_by_protect_and_joins_again)
 }
 END_TEST
 
+START_TEST(traps_split_are_kept_by_protect_and_join_again)
+{
+    struct region_map *map = region_map_create();
+
+    add(&map, make(0, 5 * PAGE, 0, 7));
+    ck_assert_uint_eq(region_map_find(map, 0)->traps, 0);
+    replace(&map, region_map_set_traps(map, 2 * PAGE, PAGE, HV_MEMORY_WRITE));
+    ck_assert_uint_eq(region_map_count(map), 3);
+    ck_assert_uint_eq(region_map_find(map, PAGE)->traps, 0);
+    ck_assert_uint_eq(region_map_find(map, 2 * PAGE)->traps, HV_MEMORY_WRITE);
+    ck_assert_uint_eq(region_map_find(map, 2 * PAGE)->size, PAGE);
+    ck_assert_uint_eq(region_map_find(map, 2 * PAGE)->flags, 7);
+    ck_assert_ptr_eq(region_map_find(map, 3 * PAGE)->hva, HOST + 3 * PAGE);
+    replace(&map, region_map_protect(map, 0, 5 * PAGE, 1));
+    replace(&map, region_map_set_policy(map, 0, 5 * PAGE, HVX_POLICY_STOP));
+    ck_assert_uint_eq(region_map_count(map), 3);
+    ck_assert_uint_eq(region_map_find(map, 2 * PAGE)->traps, HV_MEMORY_WRITE);
+    ck_assert_uint_eq(region_map_find(map, 2 * PAGE)->flags, 1);
+    /* Others take the place of those there are. */
+    replace(&map, region_map_set_traps(map, PAGE, 4 * PAGE, HV_MEMORY_READ | HV_MEMORY_EXEC));
+    ck_assert_uint_eq(region_map_count(map), 2);
+    ck_assert_uint_eq(region_map_find(map, 2 * PAGE)->traps, HV_MEMORY_READ | HV_MEMORY_EXEC);
+    replace(&map, region_map_set_traps(map, 0, 5 * PAGE, 0));
+    ck_assert_uint_eq(region_map_count(map), 1);
+    /* What is mapped anew has none, and does not join. */
+    replace(&map, region_map_set_traps(map, 0, 5 * PAGE, HV_MEMORY_READ));
+    replace(&map, region_map_set_policy(map, 0, 5 * PAGE, HVX_POLICY_CLIENT));
+    replace(&map, region_map_remove(map, PAGE, PAGE));
+    add(&map, make(PAGE, PAGE, PAGE, 1));
+    ck_assert_uint_eq(region_map_count(map), 3);
+    ck_assert_uint_eq(region_map_find(map, PAGE)->traps, 0);
+    region_map_release(map);
+}
+END_TEST
+
 START_TEST(an_old_version_stays_as_it_was)
 {
     struct region_map *old = region_map_create();
@@ -181,6 +216,7 @@ struct model_page {
     uint8_t *hva;
     hv_memory_flags_t flags;
     hvx_policy_t policy;
+    hv_memory_flags_t traps;
 };
 
 static void compare(const struct region_map *map, const struct model_page *model)
@@ -196,6 +232,7 @@ static void compare(const struct region_map *map, const struct model_page *model
         ck_assert_ptr_eq(region->hva + (page * PAGE - region->gpa), model[page].hva);
         ck_assert_uint_eq(region->flags, model[page].flags);
         ck_assert_int_eq(region->policy, model[page].policy);
+        ck_assert_uint_eq(region->traps, model[page].traps);
     }
     /* In order, and no two neighbours that should be one. */
     const struct region *last = NULL;
@@ -203,7 +240,7 @@ static void compare(const struct region_map *map, const struct model_page *model
     for (const struct region *region; (region = region_map_find(map, gpa)) != NULL; gpa = region_end(region)) {
         ck_assert(region->gpa >= gpa && region->size > 0);
         if (last != NULL && region_end(last) == region->gpa)
-            ck_assert(last->flags != region->flags || last->policy != region->policy ||
+            ck_assert(last->flags != region->flags || last->policy != region->policy || last->traps != region->traps ||
                       last->hva + last->size != region->hva);
         last = region;
         count++;
@@ -217,11 +254,12 @@ static void random_change(struct region_map **map, struct model_page *model, uns
     uint64_t count = 1 + (uint64_t)rand_r(seed) % (rand_r(seed) % 8 == 0 ? MODEL_PAGES : 4);
     hv_memory_flags_t flags = (hv_memory_flags_t)rand_r(seed) % 3;
     hvx_policy_t policy = (hvx_policy_t)(rand_r(seed) % 4);
+    hv_memory_flags_t traps = (hv_memory_flags_t)rand_r(seed) % 8;
     uint64_t shift = (uint64_t)rand_r(seed) % 2;
 
     if (count > MODEL_PAGES - first)
         count = MODEL_PAGES - first;
-    switch (rand_r(seed) % 5) {
+    switch (rand_r(seed) % 6) {
     case 0:
         replace(map, region_map_remove(*map, first * PAGE, count * PAGE));
         for (uint64_t i = first; i < first + count; i++)
@@ -236,6 +274,11 @@ static void random_change(struct region_map **map, struct model_page *model, uns
         replace(map, region_map_set_policy(*map, first * PAGE, count * PAGE, policy));
         for (uint64_t i = first; i < first + count; i++)
             model[i].policy = policy;
+        break;
+    case 3:
+        replace(map, region_map_set_traps(*map, first * PAGE, count * PAGE, traps));
+        for (uint64_t i = first; i < first + count; i++)
+            model[i].traps = traps;
         break;
     default:
         if (region_map_overlaps(*map, first * PAGE, count * PAGE))
@@ -277,6 +320,7 @@ int main(void)
     tcase_add_test(tcase, removing_the_middle_leaves_both_ends_with_their_host_addresses);
     tcase_add_test(tcase, protecting_back_joins_what_protecting_had_split);
     tcase_add_test(tcase, a_policy_splits_is_kept_by_protect_and_joins_again);
+    tcase_add_test(tcase, traps_split_are_kept_by_protect_and_join_again);
     tcase_add_test(tcase, an_old_version_stays_as_it_was);
     tcase_add_test(tcase, ten_thousand_neighbouring_pages_are_one_range_in_any_order);
     tcase_add_test(tcase, random_changes_agree_with_a_page_by_page_model);

@@ -153,6 +153,7 @@ struct page {
     unsigned host_page;
     hv_memory_flags_t flags;
     hvx_policy_t policy;
+    hv_memory_flags_t traps;
 };
 
 static struct model {
@@ -195,6 +196,7 @@ static void compare_map(const struct space *space, const struct model *model)
             continue;
         EXPECT(region->flags == page->flags);
         EXPECT(region->policy == page->policy);
+        EXPECT(region->traps == page->traps);
         EXPECT(region->hva + (i * (uint64_t)PAGE - region->gpa) == host + (uint64_t)page->host_page * PAGE);
     }
 }
@@ -212,12 +214,13 @@ static void compare_slots(const struct fake_vm *vm, const struct model *model)
     for (unsigned i = 0; i < PAGES; i++) {
         const struct page *page = &model->pages[i];
         const struct fake_slot *slot = fake_find(vm, (uint64_t)i * PAGE);
-        const bool wanted =
-            i < 40 && page->is_mapped && page->flags != 0 && (!model->is_strict || (page->flags & HV_MEMORY_EXEC) != 0);
+        const bool is_hidden = (page->traps & (HV_MEMORY_READ | HV_MEMORY_EXEC)) != 0;
+        const bool wanted = i < 40 && page->is_mapped && page->flags != 0 && !is_hidden &&
+                            (!model->is_strict || (page->flags & HV_MEMORY_EXEC) != 0);
         EXPECT((slot != NULL) == wanted);
         if (!wanted)
             continue;
-        EXPECT(slot->read_only == !(page->flags & HV_MEMORY_WRITE));
+        EXPECT(slot->read_only == !(page->flags & ~page->traps & HV_MEMORY_WRITE));
         const bool is_tracked = i >= model->tracked && i < model->tracked + model->tracked_count;
         EXPECT(slot->is_logged || slot->read_only || !is_tracked);
         EXPECT(!slot->is_logged || model->tracked_count > 0);
@@ -248,7 +251,7 @@ static hv_return_t call_map(unsigned which, unsigned first, unsigned count)
     if (!expected)
         EXPECT(result == HV_ERROR);
     for (unsigned i = 0; result == HV_SUCCESS && i < count; i++)
-        models[which].pages[first + i] = (struct page){true, host_page + i, flags, HVX_POLICY_CLIENT};
+        models[which].pages[first + i] = (struct page){true, host_page + i, flags, HVX_POLICY_CLIENT, 0};
     return result;
 }
 
@@ -289,6 +292,19 @@ static hv_return_t call_set_policy(unsigned which, unsigned first, unsigned coun
     return result;
 }
 
+static hv_return_t call_set_traps(unsigned which, unsigned first, unsigned count)
+{
+    const hv_memory_flags_t traps = below(2) == 0 ? 0 : below(8);
+    const bool expected = all_mapped(&models[which], first, count);
+    hv_return_t result = space_set_traps(spaces[which], (uint64_t)first * PAGE, (uint64_t)count * PAGE, traps);
+
+    if (!expected)
+        EXPECT(result == HV_ERROR);
+    for (unsigned i = 0; result == HV_SUCCESS && i < count; i++)
+        models[which].pages[first + i].traps = traps;
+    return result;
+}
+
 static hv_return_t call_set_strict(unsigned which)
 {
     const bool is_strict = below(2) == 0;
@@ -325,7 +341,7 @@ static hv_return_t call_something(unsigned which)
     const unsigned most = below(3) == 0 ? PAGES - first : 4;
     const unsigned count = 1 + below(most < PAGES - first ? most : PAGES - first);
 
-    switch (below(18)) {
+    switch (below(20)) {
     case 0:
         return call_set_strict(which);
     case 1:
@@ -343,6 +359,9 @@ static hv_return_t call_something(unsigned which)
     case 10:
     case 11:
         return call_set_policy(which, first, count);
+    case 12:
+    case 13:
+        return call_set_traps(which, first, count);
     default:
         return call_map(which, first, count);
     }

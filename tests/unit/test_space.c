@@ -140,6 +140,63 @@ START_TEST(a_policy_is_the_maps_alone)
 }
 END_TEST
 
+START_TEST(the_listener_hears_of_traps_and_may_refuse_them)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+
+    ck_assert_int_eq(map(space, 0, 3 * PAGE), HV_SUCCESS);
+    ck_assert_int_eq(space_set_traps(space, PAGE, PAGE, HV_MEMORY_READ), HV_SUCCESS);
+    ck_assert_uint_eq(listener.calls, 2);
+    ck_assert_uint_eq(listener.gpa, PAGE);
+    ck_assert_uint_eq(listener.size, PAGE);
+    ck_assert_uint_eq(listener.count, 3);
+    ck_assert_uint_eq(space_find(space, PAGE)->traps, HV_MEMORY_READ);
+    listener.answer = HV_NO_RESOURCES;
+    ck_assert_int_eq(space_set_traps(space, 0, 3 * PAGE, HV_MEMORY_WRITE), HV_NO_RESOURCES);
+    ck_assert_uint_eq(space_find(space, 0)->traps, 0);
+    ck_assert_uint_eq(space_find(space, PAGE)->traps, HV_MEMORY_READ);
+    /* Where part of it is not mapped, nobody is asked. */
+    ck_assert_int_eq(space_set_traps(space, 2 * PAGE, 2 * PAGE, HV_MEMORY_WRITE), HV_ERROR);
+    ck_assert_uint_eq(listener.calls, 3);
+    ck_assert_uint_eq(space_find(space, 2 * PAGE)->traps, 0);
+    space_destroy(space);
+}
+END_TEST
+
+START_TEST(what_is_trapped_is_allowed_and_what_is_not_allowed_is_not_trapped)
+{
+    struct listener listener;
+    struct space *space = make_space(&listener);
+
+    ck_assert_int_eq(map(space, PAGE, PAGE), HV_SUCCESS);
+    for (unsigned i = 0; i < 2 * 8 * 8; i++) {
+        const hv_memory_flags_t flags = i % 8;
+        const hv_memory_flags_t traps = i / 8 % 8;
+        const bool is_strict = i >= 64;
+        ck_assert_int_eq(space_set_strict(space, is_strict), HV_SUCCESS);
+        ck_assert_int_eq(space_protect(space, PAGE, PAGE, flags), HV_SUCCESS);
+        bool allowed[3];
+        for (unsigned kind = 0; kind < 3; kind++)
+            allowed[kind] = space_allows(space, PAGE, 1ull << kind);
+        ck_assert_int_eq(space_set_traps(space, PAGE, PAGE, traps), HV_SUCCESS);
+        for (unsigned kind = 0; kind < 3; kind++) {
+            const bool is_trapped = (traps >> kind & 1) != 0;
+            ck_assert(space_allows(space, PAGE, 1ull << kind) == allowed[kind]);
+            ck_assert(space_traps(space, PAGE, 1ull << kind) == (allowed[kind] && is_trapped));
+        }
+        /* A slot serves what it allows without an exit: it allows nothing that is trapped. */
+        const struct region *region = space_find(space, PAGE);
+        const bool has_slot = space_wants_slot(is_strict, region);
+        ck_assert(!has_slot || (traps & (HV_MEMORY_READ | HV_MEMORY_EXEC)) == 0);
+        ck_assert(has_slot || flags == 0 || is_strict || (traps & (HV_MEMORY_READ | HV_MEMORY_EXEC)) != 0);
+        ck_assert(space_wants_read_only_slot(region) == ((flags & ~traps & HV_MEMORY_WRITE) == 0));
+    }
+    ck_assert(!space_traps(space, 5 * PAGE, HV_MEMORY_READ));
+    space_destroy(space);
+}
+END_TEST
+
 START_TEST(policies_that_change_without_end_keep_a_bounded_number_of_versions)
 {
     struct listener listener;
@@ -239,6 +296,8 @@ int main(void)
     tcase_add_test(tcase, unmapping_nothing_succeeds_and_says_nothing);
     tcase_add_test(tcase, protecting_over_a_hole_changes_no_page);
     tcase_add_test(tcase, a_policy_is_the_maps_alone);
+    tcase_add_test(tcase, the_listener_hears_of_traps_and_may_refuse_them);
+    tcase_add_test(tcase, what_is_trapped_is_allowed_and_what_is_not_allowed_is_not_trapped);
     tcase_add_test(tcase, policies_that_change_without_end_keep_a_bounded_number_of_versions);
     tcase_add_test(tcase, a_listener_that_comes_late_hears_of_the_whole_map);
     tcase_add_test(tcase, what_each_combination_of_flags_allows);

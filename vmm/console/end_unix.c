@@ -1,4 +1,5 @@
 /* A unix socket that we listen on, and its one client. */
+#include "devices/host/unix_socket.h"
 #include "vmm/console/char_end.h"
 
 #include <errno.h>
@@ -6,7 +7,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -83,22 +83,6 @@ static bool unix_is_connected(const struct char_host *host)
 
 /* ---- Its life ---- */
 
-/* A socket that nobody listens on any more is in the way; anything else stays where it is. */
-static void remove_stale_socket(const char *path, const struct sockaddr_un *address)
-{
-    struct stat status;
-
-    if (lstat(path, &status) < 0 || !S_ISSOCK(status.st_mode))
-        return;
-    /* Nonblocking: a connection to a listener that is busy would wait. */
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return;
-    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED)
-        (void)unlink(path);
-    close(fd);
-}
-
 static int unix_open(struct char_host *host, const char *path, struct error *error)
 {
     struct unix_end *end = unix_of(host);
@@ -109,7 +93,7 @@ static int unix_open(struct char_host *host, const char *path, struct error *err
                          host->path_setting, path, sizeof(address.sun_path) - 1);
     strcpy(address.sun_path, path);
     host->input_kind = CHAR_INPUT_SOCKET;
-    remove_stale_socket(path, &address);
+    unix_socket_remove_stale(&address);
     end->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (end->listen_fd < 0)
         return error_set(error, ERROR_HOST, "the host gave no socket: %s", strerror(errno));

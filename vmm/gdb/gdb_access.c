@@ -214,7 +214,7 @@ void gdb_read_hex(struct gdb_protocol *protocol, struct gdb_text args)
         return;
     }
     gdb_put_begin(&protocol->writer);
-    gdb_put_hex(&protocol->writer, protocol->scratch, size);
+    gdb_put_hex_runs(&protocol->writer, protocol->scratch, size);
     gdb_put_end(&protocol->writer);
 }
 

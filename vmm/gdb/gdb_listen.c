@@ -1,5 +1,7 @@
 #include "vmm/gdb/gdb_listen.h"
 
+#include "devices/host/unix_socket.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -36,22 +38,6 @@ static socklen_t fill_address(const struct gdb_address *address, union any_addre
     socket_address->ipv6.sin6_port = htons(address->port);
     memcpy(&socket_address->ipv6.sin6_addr, address->host, sizeof(socket_address->ipv6.sin6_addr));
     return sizeof(socket_address->ipv6);
-}
-
-/* A socket that nobody listens on any more is in the way; anything else stays where it is. */
-static void remove_stale_socket(const union any_address *address)
-{
-    struct stat status;
-
-    if (lstat(address->local.sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
-        return;
-    /* Nonblocking: a connection to a listener that is busy would wait. */
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return;
-    if (connect(fd, &address->any, sizeof(address->local)) < 0 && errno == ECONNREFUSED)
-        (void)unlink(address->local.sun_path);
-    close(fd);
 }
 
 /* Accepted sockets have these from the one that listens. */
@@ -92,7 +78,7 @@ static int listen_on(int fd, struct gdb_address *address, struct error *error)
     if (set_options(fd, address) < 0)
         return error_set(error, ERROR_HOST, "%s: the host refuses the socket's options: %s", text, strerror(errno));
     if (address->kind == GDB_ADDRESS_UNIX)
-        remove_stale_socket(&socket_address);
+        unix_socket_remove_stale(&socket_address.local);
     if (bind(fd, &socket_address.any, size) < 0) {
         const int why = errno;
         return error_set(error, ERROR_CONFIG, "%s: gdb cannot be waited for there: %s%s", text, strerror(why),

@@ -251,6 +251,63 @@ size_t gdb_put_hex(struct gdb_writer *writer, const void *bytes, size_t size)
     return size;
 }
 
+/* Shorter runs are written out. */
+enum { RUN_BLOCK = 16, RUN_REPEATS_MAX = 97, RUN_REPEATS_MIN = 3, RUN_BASE = 29 };
+
+/* Bytes from here on that have one digit only, the same; in whole blocks. */
+static size_t run_length(const uint8_t *bytes, size_t size)
+{
+    size_t length = 0;
+
+    if (bytes[0] >> 4 != (bytes[0] & 15))
+        return 0;
+    /* Each block is compared with itself, a byte further on. */
+    while (size - length >= RUN_BLOCK && bytes[length] == bytes[0] &&
+           memcmp(bytes + length, bytes + length + 1, RUN_BLOCK - 1) == 0)
+        length += RUN_BLOCK;
+    return length;
+}
+
+/* A digit, and how often it is repeated; some counts would be characters that mean something (E.1). */
+static uint8_t *put_run(uint8_t *to, uint8_t digit, size_t count)
+{
+    while (count > 0) {
+        size_t repeats = count - 1 < RUN_REPEATS_MAX ? count - 1 : RUN_REPEATS_MAX;
+        while (repeats >= RUN_REPEATS_MIN && memchr("#$+-", (int)repeats + RUN_BASE, 4) != NULL)
+            repeats--;
+        *to++ = digit;
+        count--;
+        if (repeats < RUN_REPEATS_MIN)
+            continue;
+        *to++ = '*';
+        *to++ = (uint8_t)(repeats + RUN_BASE);
+        count -= repeats;
+    }
+    return to;
+}
+
+size_t gdb_put_hex_runs(struct gdb_writer *writer, const void *bytes, size_t size)
+{
+    const size_t room = gdb_put_room(writer) / 2;
+    const uint8_t *from = bytes;
+    uint8_t *to = writer->bytes + writer->size;
+
+    if (size > room)
+        size = room;
+    for (size_t i = 0; i < size;) {
+        const size_t run = run_length(from + i, size - i);
+        const size_t plain = run > 0 ? 0 : size - i < RUN_BLOCK ? size - i : RUN_BLOCK;
+        uint8_t digits[2];
+        gdb_hex_encode(digits, from + i, 1);
+        to = put_run(to, digits[0], 2 * run);
+        gdb_hex_encode(to, from + i, plain);
+        to += 2 * plain;
+        i += run + plain;
+    }
+    writer->size = (size_t)(to - writer->bytes);
+    return size;
+}
+
 static bool needs_escape(uint8_t byte)
 {
     return byte == '#' || byte == '$' || byte == ESCAPE || byte == '*';
@@ -263,9 +320,12 @@ size_t gdb_put_binary(struct gdb_writer *writer, const void *bytes, size_t size)
     const uint8_t *end = to + gdb_put_room(writer);
     size_t i;
 
-    for (i = 0; i < size && end - to >= 2; i++) {
+    for (i = 0; i < size; i++) {
         const uint8_t byte = from[i];
-        if (needs_escape(byte)) {
+        const bool escaped = needs_escape(byte);
+        if (end - to < (escaped ? 2 : 1))
+            break;
+        if (escaped) {
             *to++ = ESCAPE;
             *to++ = byte ^ ESCAPE_BIT;
         } else {

@@ -105,6 +105,11 @@ void gdb_put_text(struct gdb_writer *writer, const char *text);
 __attribute__((format(printf, 2, 3))) void gdb_put_format(struct gdb_writer *writer, const char *format, ...);
 /* Two digits for each byte. How many of the bytes had room. */
 size_t gdb_put_hex(struct gdb_writer *writer, const void *bytes, size_t size);
+/*
+ * The same, with long runs of a digit said shortly (gdb manual, E.1: run-length encoding), of which memory has many,
+ * and which a client reads far more quickly. How many of the bytes would have had room as digits.
+ */
+size_t gdb_put_hex_runs(struct gdb_writer *writer, const void *bytes, size_t size);
 /* Bytes as they are, with escapes. How many of them had room. */
 size_t gdb_put_binary(struct gdb_writer *writer, const void *bytes, size_t size);
 /* Has the first character of the packet's payload be another. */

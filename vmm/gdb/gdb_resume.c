@@ -156,8 +156,8 @@ void gdb_protocol_stopped(struct gdb_protocol *protocol, const struct debug_stop
 
 void gdb_interrupt(struct gdb_protocol *protocol)
 {
-    /* It may cross a stop reply on its way, and is then late. */
-    if (!protocol->is_running || protocol->wants_interrupt)
+    /* It may cross a stop reply on its way, and is then late; a client that has just come is owed none. */
+    if (!protocol->is_running || !protocol->owes_stop || protocol->wants_interrupt)
         return;
     protocol->wants_interrupt = true;
     protocol->target->interrupt(protocol->target->context);

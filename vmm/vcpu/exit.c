@@ -51,6 +51,7 @@ static void describe_mmio(struct vcpu *vcpu)
         memcpy(exit->memory.data, run->mmio.data, sizeof(exit->memory.data));
     vcpu->access_pending = true;
     vcpu->access_is_counted = false;
+    vcpu->is_unfinished = true;
 }
 
 static void describe_port(struct vcpu *vcpu)
@@ -64,6 +65,7 @@ static void describe_port(struct vcpu *vcpu)
     exit->port.is_write = run->io.direction == KVM_EXIT_IO_OUT;
     exit->port.count = run->io.count;
     exit->port.data = (uint8_t *)run + run->io.data_offset;
+    vcpu->is_unfinished = true;
 }
 
 /* Makes the exit a fetch if nothing may be executed at a linear address, or a trap is there; whether it is one. */
@@ -145,6 +147,7 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
     hvx_vcpu_exit_t *exit = &vcpu->exit;
 
     vcpu->access_pending = false;
+    vcpu->is_unfinished = false;
     vcpu->exception_is_ours = false;
     memset(exit, 0, sizeof(*exit));
     exit->raw_reason = run->exit_reason;
@@ -192,6 +195,7 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
     default:
         exit->reason = HVX_EXIT_UNKNOWN;
         exit->unknown.hardware_reason = run->hw.hardware_exit_reason;
+        vcpu->is_unfinished = true;
         break;
     }
 }

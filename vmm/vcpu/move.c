@@ -35,7 +35,7 @@ static hv_return_t settle_exit(struct vcpu *vcpu)
 {
     if (vcpu->access_pending && vcpu_settle_access_locked(vcpu) != HV_SUCCESS)
         return HV_BUSY;
-    return vcpu_may_be_unfinished(vcpu) ? vcpu_finish_instruction(vcpu) : HV_SUCCESS;
+    return vcpu->is_unfinished ? vcpu_finish_instruction(vcpu) : HV_SUCCESS;
 }
 
 /* With the VM locked. */

@@ -74,16 +74,12 @@ static bool was_overtaken(const struct vcpu *vcpu, uint64_t version)
     return failed && atomic_load(&vcpu->vm->spaces[vcpu->space]->version) != version;
 }
 
-static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
+/* Runs to an exit, and describes it. */
+static void run_to_exit(struct vcpu *vcpu, uint64_t deadline)
 {
     uint64_t version;
     int error;
 
-    if (vcpu->access_pending && !vcpu_serve_access(vcpu))
-        return HV_SUCCESS;
-    if (vcpu->debug.single_step && !vcpu_arm_step(vcpu))
-        return HV_ERROR;
-    /* A guest that faults without end, each time answered, still leaves when asked: each round goes into KVM_RUN. */
     do {
         version = atomic_load(&vcpu->vm->spaces[vcpu->space]->version);
         do
@@ -91,10 +87,58 @@ static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
         /* EAGAIN: a processor that waits for its start-up was woken for nothing. */
         while (error == EAGAIN || (error == EINTR && goes_on(vcpu, deadline)) || ring_was_emptied(vcpu, error));
         vcpu_describe_exit(vcpu, error);
-    } while (access_is_done(vcpu) || was_overtaken(vcpu, version));
+    } while (was_overtaken(vcpu, version));
+}
+
+/* As hvx_vcpu_finish(), of what is not finished. */
+static hv_return_t finish(struct vcpu *vcpu)
+{
+    hv_return_t result;
+
+    do {
+        pthread_mutex_lock(&vcpu->vm->lock);
+        result = vcpu_finish_instruction(vcpu);
+        pthread_mutex_unlock(&vcpu->vm->lock);
+    } while (result == HV_BUSY && access_is_done(vcpu));
+    return result;
+}
+
+static void take_if_fetch_fault(struct vcpu *vcpu)
+{
     if (vcpu->exit.reason == HVX_EXIT_MEMORY && vcpu->exit.memory.access == HV_MEMORY_EXEC &&
         !vcpu->exit.memory.is_trap)
         vcpu_take_fetch_fault(vcpu);
+}
+
+/*
+ * A run of a vCPU that single-steps. An instruction with an exit of its own is finished without entering the guest: KVM
+ * would not stop behind a store, nor behind an OUT that it emulates.
+ */
+static hv_return_t step(struct vcpu *vcpu, uint64_t deadline)
+{
+    if (vcpu->is_unfinished && (finish(vcpu) != HV_SUCCESS || vcpu->exit.reason == HVX_EXIT_DEBUG))
+        return HV_SUCCESS;
+    if (!vcpu_arm_step(vcpu))
+        return HV_ERROR;
+    run_to_exit(vcpu, deadline);
+    take_if_fetch_fault(vcpu);
+    /* If there is another access that the client has to see, that is the exit. */
+    if (access_is_done(vcpu))
+        (void)finish(vcpu);
+    return HV_SUCCESS;
+}
+
+static hv_return_t run_until(struct vcpu *vcpu, uint64_t deadline)
+{
+    if (vcpu->access_pending && !vcpu_serve_access(vcpu))
+        return HV_SUCCESS;
+    if (vcpu->debug.single_step)
+        return step(vcpu, deadline);
+    /* A guest that faults without end, each time answered, still leaves when asked: each round goes into KVM_RUN. */
+    do
+        run_to_exit(vcpu, deadline);
+    while (access_is_done(vcpu));
+    take_if_fetch_fault(vcpu);
     return HV_SUCCESS;
 }
 
@@ -160,21 +204,6 @@ hv_return_t hv_vcpu_interrupt(hv_vcpuid_t *vcpus, unsigned int vcpu_count)
     return result;
 }
 
-bool vcpu_may_be_unfinished(const struct vcpu *vcpu)
-{
-    switch (vcpu->exit.reason) {
-    case HVX_EXIT_NONE:
-    case HVX_EXIT_HALT:
-    case HVX_EXIT_INTERRUPTED:
-    case HVX_EXIT_SHUTDOWN:
-    case HVX_EXIT_DEBUG:
-    case HVX_EXIT_EMULATION_FAILURE:
-        return false;
-    default:
-        return true;
-    }
-}
-
 hv_return_t vcpu_finish_instruction(struct vcpu *vcpu)
 {
     /* KVM carries on with the instruction, looks at the flag, and comes back. */
@@ -183,8 +212,12 @@ hv_return_t vcpu_finish_instruction(struct vcpu *vcpu)
     /* As in vcpu_drain(): an instruction may have any number of accesses, and come here for each. */
     (void)kvm_slots_empty_rings(vcpu->vm->slots[vcpu->space]);
     vcpu_settle_immediate_exit(vcpu);
-    if (error == EINTR)
+    if (error == EINTR) {
+        vcpu->is_unfinished = false;
+        if (vcpu->debug.single_step)
+            vcpu_describe_step(vcpu);
         return HV_SUCCESS;
+    }
     vcpu->vm_is_locked = true;
     vcpu_describe_exit(vcpu, error);
     vcpu->vm_is_locked = false;
@@ -200,14 +233,7 @@ hv_return_t hvx_vcpu_finish(hv_vcpuid_t id)
         return result;
     if (vcpu->access_pending && !vcpu_serve_access(vcpu))
         return HV_BUSY;
-    if (!vcpu_may_be_unfinished(vcpu))
-        return HV_SUCCESS;
-    do {
-        pthread_mutex_lock(&vcpu->vm->lock);
-        result = vcpu_finish_instruction(vcpu);
-        pthread_mutex_unlock(&vcpu->vm->lock);
-    } while (result == HV_BUSY && access_is_done(vcpu));
-    return result;
+    return vcpu->is_unfinished ? finish(vcpu) : HV_SUCCESS;
 }
 
 /* ---- Times ---- */
@@ -255,5 +281,6 @@ hv_return_t hvx_vcpu_reset(hv_vcpuid_t id)
     vcpu_settle_immediate_exit(vcpu);
     memset(&vcpu->exit, 0, sizeof(vcpu->exit));
     vcpu->access_pending = false;
+    vcpu->is_unfinished = false;
     return vcpu_state_restore(vcpu->fd, vcpu->run, vcpu->vm->power_on[id]);
 }

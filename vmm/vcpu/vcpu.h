@@ -39,6 +39,8 @@ struct vcpu {
     hvx_vcpu_exit_t exit;
     /* The last exit was an access that is neither repeated nor completed yet. */
     bool access_pending;
+    /* KVM may have something of the last exit's instruction to finish. */
+    bool is_unfinished;
     /* Something was mapped where that access went. */
     bool access_is_mapped;
     /* It has been taken as a fault: it is one once, however often it is repeated. */
@@ -106,12 +108,9 @@ bool vcpu_serve_access(struct vcpu *vcpu);
 /* Takes the last exit, a fetch that was refused, as a fault of the VM's. */
 void vcpu_take_fetch_fault(struct vcpu *vcpu);
 
-/* Whether KVM may have something of the last exit's instruction to finish. */
-bool vcpu_may_be_unfinished(const struct vcpu *vcpu);
-
 /*
  * Lets KVM finish the instruction of the last exit without entering the guest, so that the registers are complete.
- * HV_SUCCESS: if that has ended a single step, the exit says so now. HV_BUSY: it has another access to make, which is
+ * HV_SUCCESS: if the vCPU single-steps, the exit is the step's now. HV_BUSY: it has another access to make, which is
  * the exit now. With the VM locked, by the owner or when that has ended.
  */
 hv_return_t vcpu_finish_instruction(struct vcpu *vcpu);

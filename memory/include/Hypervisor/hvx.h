@@ -77,10 +77,10 @@ HV_API hv_return_t hvx_vm_set_policy(hv_vm_space_t asid, hv_gpaddr_t gpa, size_t
  * hv_vm_unmap() ends it. It splits ranges as a policy does, and counts from the next access on when this returns.
  *
  * The exit is HVX_EXIT_MEMORY with is_trap; it is no fault, and the mapping's policy has no say in it. A load or store
- * has not happened: hvx_vcpu_allow() carries it out, hvx_vcpu_complete() says that the client has, and without either
- * the next run tries it again, as the map is then. A fetch exits with RIP at the instruction, of which nothing is done,
- * and gpa where nothing could be fetched, which is on the next page if the instruction reaches there; for it to go on
- * the trap has to be lifted.
+ * has not happened, although RIP may be behind it: hvx_vcpu_allow() carries it out, hvx_vcpu_complete() says that the
+ * client has, and without either the next run tries it again, as the map is then. A fetch exits with RIP at the
+ * instruction, of which nothing is done, and gpa where nothing could be fetched, which is on the next page if the
+ * instruction reaches there; for it to go on the trap has to be lifted.
  *
  * KVM has no slot for a range that is trapped for HV_MEMORY_READ or _EXEC, and a read-only one where it is for
  * HV_MEMORY_WRITE alone. Other accesses that exit for that reason are served in hv_vcpu_run() as in a strict space (see
@@ -350,17 +350,18 @@ HV_API hv_return_t hvx_vcpu_allow(hv_vcpuid_t vcpu);
 /*
  * Has KVM finish the instruction of the last exit (the data of an HVX_EXIT_PORT are there, or an access is complete)
  * without entering the guest, so that the registers are as after it; of a string instruction that repeats, as after one
- * or more rounds of it. Accesses that hv_vcpu_run() would serve by itself it serves too. HV_SUCCESS, also where there
- * is nothing to finish: hvx_vcpu_exit() gives the last exit still, or, where the vCPU single-steps and this has ended
- * the step, an HVX_EXIT_DEBUG; the next run does not report that again. For the owner. HV_BUSY: the access of the last
- * exit is not complete; or the instruction has another one to make, or something else has come up: that is the last
- * exit now.
+ * or more rounds of it. Accesses that hv_vcpu_run() would serve by itself it serves too. For the owner.
+ *
+ * HV_SUCCESS, also where there is nothing to finish: hvx_vcpu_exit() gives the last exit still; or, where the vCPU
+ * single-steps and there was something to finish, an HVX_EXIT_DEBUG, which the next run does not report again.
+ * HV_BUSY: the access of the last exit is not complete; or the instruction has another one to make, or something else
+ * has come up: that is the last exit now.
  */
 HV_API hv_return_t hvx_vcpu_finish(hv_vcpuid_t vcpu);
 
 /* What a debugger wants of a vCPU. */
 typedef struct {
-    /* A run ends after one instruction at the latest. */
+    /* A run ends after one instruction. */
     bool single_step;
     /* No external interrupt is delivered. */
     bool hold_interrupts;
@@ -380,12 +381,17 @@ typedef struct {
  * to another space, and ends with it and with hvx_vcpu_reset(). A host's KVM, one that is nested or emulates the
  * processor in software above all, may not honour all of it, and does not say so. For the owner.
  *
- * A step ends behind the instruction, or at the first instruction of an exception's handler. What the instruction does
- * may be an exit of its own first; the step ends with the next run then, or in hvx_vcpu_finish(). HLT is done with its
- * HVX_EXIT_HALT, where there is one. Otherwise, and where the vCPU was waiting in HLT already and interrupts are held,
- * it goes on behind it as if it had been woken for nothing: after a step it is never waiting. While it steps, the
- * guest's own RFLAGS.TF does not count and reads as 0; it is lost. With single_step or control, all #DB are exits, the
- * guest's own too, and with catch_int3 all #BP: a guest that was meant to have one gets it with hvx_vcpu_reflect().
+ * A step ends behind the instruction. What that does may be an exit of its own first; the next run, or
+ * hvx_vcpu_finish(), ends the step then and does not enter the guest any more. So does the first run that steps, where
+ * the instruction of the last exit was not finished. HLT may be HVX_EXIT_HALT, where that is an exit, or a step. After
+ * a step over HLT, and in a step of a vCPU that waits in one while interrupts are held, it goes on as if it had been
+ * woken for nothing; a KVM that emulates the processor in software may have it wait, or exit, later, when it no more
+ * steps. A step into a handler (by an exception, an interrupt, INT n, SYSCALL) may end no sooner than that has
+ * returned. While it steps, the guest's own RFLAGS.TF does not count and reads as 0; it is lost.
+ *
+ * With single_step or control, all #DB are exits, the guest's own too, and with catch_int3 all #BP: a guest that was
+ * meant to have one gets it with hvx_vcpu_reflect().
+ *
  * HV_BAD_ARGUMENT: other bits are set in control. HV_UNSUPPORTED: this KVM cannot hold interrupts (before Linux 5.15),
  * or cannot debug this guest.
  */
@@ -394,8 +400,9 @@ HV_API hv_return_t hvx_vcpu_set_debug(hv_vcpuid_t vcpu, const hvx_vcpu_debug_t *
 /*
  * The exception of the last exit, an HVX_EXIT_DEBUG, is the guest's own: it is delivered, once, when the vCPU next
  * runs, DR6 and DR7 being as it leaves them. RIP is to be where it was, and neither it nor a general register or RFLAGS
- * is written before that run, nor the vCPU moved. For the owner. HV_ERROR: the last exit was none, or its exception has
- * been given back. HV_BUSY: another exception waits.
+ * is written before that run, nor the vCPU moved. For the owner.
+ *
+ * HV_ERROR: the last exit was none, or its exception has been given back. HV_BUSY: another exception waits.
  */
 HV_API hv_return_t hvx_vcpu_reflect(hv_vcpuid_t vcpu);
 

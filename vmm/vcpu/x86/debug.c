@@ -15,6 +15,7 @@ static const uint64_t CONTROL_BITS = 0xffff07ff;
 /* Of DR6 and DR7 (Intel SDM volume 3, 18.2.3 and 18.2.4). */
 static const uint64_t DR6_ACCESS_DETECTED = 1 << 13;
 static const uint64_t DR7_DETECT_ACCESS = 1 << 13;
+static const uint64_t DR7_RESERVED = 1 << 10;
 
 static bool wants_something(const hvx_vcpu_debug_t *debug)
 {
@@ -64,6 +65,26 @@ void vcpu_describe_debug(struct vcpu *vcpu)
     vcpu->exception_is_ours = true;
     if (vcpu->debug.single_step)
         vcpu_wake(vcpu->fd);
+}
+
+void vcpu_describe_step(struct vcpu *vcpu)
+{
+    hvx_vcpu_exit_t *exit = &vcpu->exit;
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+
+    if ((exit->reason != HVX_EXIT_PORT && exit->reason != HVX_EXIT_MEMORY) ||
+        ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 || ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+        return;
+    memset(exit, 0, sizeof(*exit));
+    exit->reason = HVX_EXIT_DEBUG;
+    exit->raw_reason = KVM_EXIT_DEBUG;
+    exit->debug.exception = VECTOR_DB;
+    /* In 64-bit code the base of CS counts as 0. */
+    exit->debug.pc = (sregs.cs.l ? 0 : sregs.cs.base) + regs.rip;
+    exit->debug.dr6 = DR6_RESERVED | DR_STEP;
+    exit->debug.dr7 = DR7_RESERVED;
+    vcpu->exception_is_ours = true;
 }
 
 bool vcpu_arm_step(const struct vcpu *vcpu)

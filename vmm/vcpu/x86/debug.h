@@ -9,6 +9,9 @@
 /* Fills in vcpu->exit for KVM_EXIT_DEBUG, and has a vCPU that has stepped over HLT not wait in it. */
 void vcpu_describe_debug(struct vcpu *vcpu);
 
+/* The same for a step that KVM has ended without a word; nothing, if the last exit was not of an instruction's own. */
+void vcpu_describe_step(struct vcpu *vcpu);
+
 /*
  * Before each run of a vCPU that single-steps: KVM keeps the flag that it steps by for just the RIP at which it was
  * asked, and drops it with what it emulates. False: KVM refused.
