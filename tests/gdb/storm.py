@@ -3,17 +3,14 @@
 # status: 0
 begin()
 have = caps()
-LOG = os.path.join(SCRATCH, 'packets')
 
 
 def steps(count):
     """Takes steps: where each has ended, from what went over the wire."""
-    run('set remotelogfile ' + LOG)
-    run('stepi %d' % count)
-    run('set remotelogfile')
-    with open(LOG) as log:
-        stops = re.findall(r'\$T05thread:1;\S*?10:([0-9a-f]{16});', log.read())
-    os.remove(LOG)
+    run('set debug remote 1')
+    log = run('stepi %d' % count)
+    run('set debug remote 0')
+    stops = re.findall(r'received: T05thread:1;\S*?10:([0-9a-f]{16});', log)
     return [int.from_bytes(bytes.fromhex(stop), 'little') for stop in stops]
 
 
