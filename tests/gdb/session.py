@@ -189,4 +189,5 @@ def interrupt_when(condition):
 
 
 def passed():
+    gdb.flush()
     print('session: passed', flush=True)

@@ -1058,6 +1058,23 @@ START_TEST(kill_ends_the_machine)
 }
 END_TEST
 
+START_TEST(killed_in_extended_mode_it_waits_for_a_restart)
+{
+    check("!", "OK");
+    check("vKill;1", "OK");
+    ck_assert_uint_eq(fake.kills, 0);
+    ck_assert(!gdb_protocol_is_over(protocol));
+    if (_i == 0) {
+        push_text("R00");
+        check_silent();
+        ck_assert_uint_eq(fake.restarts, 1);
+    }
+    gdb_protocol_disconnect(protocol);
+    ck_assert_uint_eq(fake.kills, _i == 0 ? 0 : 1);
+    ck_assert_uint_eq(fake.detaches, _i == 0 ? 1 : 0);
+}
+END_TEST
+
 START_TEST(restart_is_silent)
 {
     push_text("vCont;c");
@@ -1154,6 +1171,7 @@ int main(void)
     tcase_add_test(tcase, leaving_detaches_once);
     tcase_add_loop_test(tcase, detach_ends_the_connection, 0, 2);
     tcase_add_loop_test(tcase, kill_ends_the_machine, 0, 2);
+    tcase_add_loop_test(tcase, killed_in_extended_mode_it_waits_for_a_restart, 0, 2);
     tcase_add_test(tcase, restart_is_silent);
     tcase_add_loop_test(tcase, end_of_the_machine_is_told_to_who_waits, 0, 2);
     tcase_add_test(tcase, registers_are_asked_for_anew_after_each_stop);

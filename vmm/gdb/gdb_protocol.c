@@ -127,15 +127,20 @@ static void kill_machine(struct gdb_protocol *protocol, struct gdb_text args)
     protocol->target->kill(protocol->target->context);
 }
 
+/* gdb's `run` kills first, and then restarts: in extended mode the machine waits for that while the client is there. */
 static void kill_process(struct gdb_protocol *protocol, struct gdb_text args)
 {
     gdb_reply_ok(protocol);
-    kill_machine(protocol, args);
+    if (protocol->is_extended && !protocol->is_running)
+        protocol->is_killed = true;
+    else
+        kill_machine(protocol, args);
 }
 
 static void extended_mode(struct gdb_protocol *protocol, struct gdb_text args)
 {
     (void)args;
+    protocol->is_extended = true;
     gdb_reply_ok(protocol);
 }
 
@@ -145,6 +150,7 @@ static void restart(struct gdb_protocol *protocol, struct gdb_text args)
     struct error error;
 
     (void)args;
+    protocol->is_killed = false;
     protocol->stop = (struct debug_stop){.reason = DEBUG_STOP_INTERRUPTED};
     protocol->general_vcpu = 0;
     if (protocol->target->restart(protocol->target->context, &error) < 0)
@@ -413,6 +419,8 @@ static void forget_client(struct gdb_protocol *protocol)
     protocol->is_connected = false;
     protocol->is_over = false;
     protocol->is_released = false;
+    protocol->is_extended = false;
+    protocol->is_killed = false;
     protocol->no_acks = false;
     protocol->takes_error_text = false;
     protocol->knows_swbreak = false;
@@ -449,9 +457,12 @@ void gdb_protocol_connect(struct gdb_protocol *protocol)
 void gdb_protocol_disconnect(struct gdb_protocol *protocol)
 {
     const bool is_attached_still = protocol->is_connected && !protocol->is_released;
+    const bool is_killed = protocol->is_killed;
 
     forget_client(protocol);
-    if (is_attached_still)
+    if (is_attached_still && is_killed)
+        protocol->target->kill(protocol->target->context);
+    else if (is_attached_still)
         protocol->target->detach(protocol->target->context);
 }
 

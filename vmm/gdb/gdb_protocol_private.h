@@ -41,6 +41,9 @@ struct gdb_protocol {
     bool is_released;
     /* What the client has asked for. */
     bool no_acks;
+    bool is_extended;
+    /* The machine is to end, unless the client restarts it. */
+    bool is_killed;
     bool takes_error_text;
     bool knows_swbreak;
     bool knows_hwbreak;

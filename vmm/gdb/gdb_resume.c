@@ -31,6 +31,17 @@ static void put_first_registers(struct gdb_protocol *protocol)
     put_register(protocol, GDB_REGISTER_RFLAGS);
 }
 
+/*
+ * Where code has a base, as in real mode, gdb has no breakpoint at what it takes for the address of the stop, and would
+ * go on if it was told of one.
+ */
+static bool has_breakpoint_for_client(struct gdb_protocol *protocol)
+{
+    struct error error;
+
+    return gdb_load_core(protocol, protocol->stop.vcpu, &error) == 0 && protocol->registers.core.code_base == 0;
+}
+
 /* (gdb manual, E.3 "Stop Reply Packets") */
 static void put_reason(struct gdb_protocol *protocol)
 {
@@ -40,7 +51,7 @@ static void put_reason(struct gdb_protocol *protocol)
 
     if (stop->reason == DEBUG_STOP_WATCHPOINT && watches[stop->kind] != NULL)
         gdb_put_format(&protocol->writer, "%s:%llx;", watches[stop->kind], (unsigned long long)stop->address);
-    if (stop->reason != DEBUG_STOP_BREAKPOINT)
+    if (stop->reason != DEBUG_STOP_BREAKPOINT || !has_breakpoint_for_client(protocol))
         return;
     if (stop->kind == DEBUG_POINT_SOFTWARE && protocol->knows_swbreak)
         gdb_put_text(&protocol->writer, "swbreak:;");

@@ -123,6 +123,7 @@ static const struct rule rules[] = {
     CALL(shutdown, LOOP | SLIRP, "the same: a client's end"),
     CALL(unlink, LOOP, "the link to a pty, a socket's name"),
     CALL(rt_sigaction, LOOP, "signals go back to their defaults at the end"),
+    CALL(sysinfo, LOOP, "qsort asks how much memory there is before it takes some"),
     CALL(nanosleep, LOOP, "waiting for what has no descriptor"),
     CALL(clock_nanosleep, LOOP, "the same"),
     IOCTL(TIOCGWINSZ, LOOP, "the terminal's size, for a console"),

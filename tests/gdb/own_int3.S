@@ -1,0 +1,19 @@
+# A guest with INT3s of its own, and a handler for them.
+.include "guest.inc"
+.include "long.inc"
+        set_up
+        gate    3, on_int3
+        mov     $5, %ecx
+again:  nop
+own:    int3
+behind: nop
+        loop    again
+done:   cmpl    $5, count
+        jne     wrong
+        end     0
+wrong:  end     1
+on_int3:        incl count
+handled:        iretq
+        .balign 4096
+count:  .long   0
+        tables
