@@ -117,6 +117,7 @@ static const struct rule rules[] = {
     CALL(epoll_pwait, LOOPS, "the same"),
     CALL(read, LOOPS, "input, signals, timers, event descriptors"),
     CALL(readv, LOOP | TAP, "input, packets"),
+    CALL(sysinfo, LOOP, "qsort(3) of the pages of many break- and watchpoints, in the C library of Debian 12"),
     CALL(recvfrom, LOOP | SLIRP, "a serial port on a socket, connections of guests"),
     CALL(accept4, LOOP, "the same: its next client"),
     CALL_WHEN(fcntl, LOOP, 1, UINT32_MAX, F_DUPFD_CLOEXEC, "the same: reading and writing apart"),
