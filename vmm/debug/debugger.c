@@ -62,6 +62,12 @@ static bool is_memory(hv_vm_space_t space, uint64_t gpa)
     return hvx_vm_read_space(space, gpa, &byte, 1) == HV_SUCCESS;
 }
 
+/* Whether user code may be there. Without paging nothing says so of a place; such code is a kernel's. */
+static bool is_for_user(const struct guest_view *view, const struct walk *walk)
+{
+    return walk->is_mapped && walk->is_user && (view->walk.cr0 & X86_CR0_PG) != 0;
+}
+
 /* False: the address is not mapped, or not to memory. */
 static bool locate(const struct debugger *debugger, const struct guest_view *view, uint64_t address, uint64_t *ret_gpa,
                    bool *ret_is_user)
@@ -74,8 +80,7 @@ static bool locate(const struct debugger *debugger, const struct guest_view *vie
         *ret_gpa = walk.gpa;
     else if (view->space != HV_VM_SPACE_DEFAULT || !find_in_kernel(debugger, address, ret_gpa))
         return false;
-    /* Without paging all may be user code's, and hardly ever is. */
-    *ret_is_user |= walk.is_mapped && walk.is_user && (view->walk.cr0 & X86_CR0_PG) != 0;
+    *ret_is_user |= is_for_user(view, &walk);
     return is_memory(view->space, *ret_gpa);
 }
 
