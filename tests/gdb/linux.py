@@ -1,7 +1,7 @@
 # A kernel from its first instruction to a panic.
 # command: P=/proc/sys/kernel/print-fatal-signals; until grep -q 1 $P; do echo text=$(cat /sys/module/virtio_rng/sections/.text); sync; done; head -c 16 /dev/hwrng | wc -c; sh -c :; until grep -q 2 $P; do head -c 65536 /dev/zero | md5sum | grep -q fcd6bcb56c1689fcef28b57c22475bad || echo BAD; done; echo loaded
 # words: quire.do=crash
-# status: 3
+# status: 0
 begin()
 CPUS = len(gdb.selected_inferior().threads())
 started = time.monotonic()
@@ -136,5 +136,5 @@ check('cr3' in monitor('regs'), monitor('regs'))
 backtrace('panic')
 check('loaded' in console(), 'the guest\'s work did not end')
 check('BAD' not in console(), 'the guest\'s work went wrong')
-equal('the end', go()[0], 'exited')
+run('kill')
 passed()
