@@ -19,6 +19,13 @@ debian() {
         "$root/build/release/bin/quire" "$root/build/guest/$kernel" "$root/build/guest/disk/disk.img" "$cpus" "$transport"
 }
 
+# gdb_linux KERNEL CPUS: gdb with Linux, from its first instruction to a panic.
+gdb_linux() {
+    local kernel=$1 cpus=$2
+    linux "boot: gdb, $kernel, $cpus vCPUs" 2048 "$root/tests/gdb/linux" "$root/build/release/bin/quire" \
+        "$root/build/guest/$kernel" "$cpus" linux
+}
+
 # Real drivers on real devices: each kernel, each transport, with one vCPU and with four.
 disk_tests() {
     local image=$root/build/guest/disk/disk.img
@@ -54,6 +61,9 @@ boot_tests() {
         boot_case maps "$kernel" 2 256 bzImage
         boot_case crash "$kernel" 2 256 bzImage
         boot_case confined "$kernel" 1 256 bzImage
+        run "guest: $kernel, symbols" "$root/tools/guest" symbols "$kernel"
+        gdb_linux "$kernel" 1
+        gdb_linux "$kernel" 4
     done
     disk_tests
     if [[ $mode == full ]]; then
