@@ -2,8 +2,8 @@
 # counts without end at 0x100010.
 #
 # ROM is defined for QEMU, whose machine begins in the firmware's place: 64 KiB below 1 MiB that go to that code.
-
-.set LOOP, 0x100010
+# COMPUTE is defined for a program that counts and then ends, EXITS for one that writes to a port without a
+# device; END for both.
 
 .ifdef ROM
 .code16
@@ -40,7 +40,25 @@ program:
         xor     %eax, %eax
         jmp     loop
         .org    program + 16, 0x90
-loop:   inc     %eax
+loop:
+.ifdef COMPUTE
+        mov     $COMPUTE, %ecx
+2:      inc     %eax
+        dec     %ecx
+        jnz     2b
+.endif
+.ifdef EXITS
+        mov     $EXITS, %ecx
+2:      outb    %al, $0x80
+        dec     %ecx
+        jnz     2b
+.endif
+.ifdef END
+        mov     $0xf4, %edx
+        xor     %eax, %eax
+        outb    %al, %dx
+.endif
+        inc     %eax
         mov     %eax, %ebx
         add     %ebx, %ecx
         nop

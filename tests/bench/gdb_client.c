@@ -355,8 +355,13 @@ static const struct {
     int arguments;
     void (*run)(char **args);
 } commands[] = {
-    {"steps", 1, measure_steps},   {"looks", 1, measure_looks}, {"dump", 2, measure_dump}, {"breaks", 3, measure_breaks},
-    {"watch", 4, set_watchpoints}, {"run", 1, let_run},         {"pc", 0, show_pc},
+    {"steps", 1, measure_steps},
+    {"looks", 1, measure_looks},
+    {"dump", 2, measure_dump},
+    {"breaks", 3, measure_breaks},
+    {"watch", 4, set_watchpoints},
+    {"run", 1, let_run},
+    {"pc", 0, show_pc},
 };
 
 int main(int argc, char **argv)

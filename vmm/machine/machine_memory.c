@@ -252,16 +252,34 @@ const char *machine_memory_space_name(const struct machine_memory *memory, hv_vm
 
 /* ---- The loader ---- */
 
-static void *host_address(void *context, uint64_t gpa, uint64_t size)
+/* Of a range, what lies from gpa on; false: there is nothing at gpa. */
+static bool find_rest(hv_vm_space_t space, uint64_t gpa, uint8_t **ret_address, uint64_t *ret_size)
 {
     hvx_range_t range;
 
-    if (hvx_vm_query_space((hv_vm_space_t)(uintptr_t)context, gpa, &range) != HV_SUCCESS || range.gpa > gpa)
-        return NULL;
-    if (size > range.size - (gpa - range.gpa))
-        return NULL;
+    if (hvx_vm_query_space(space, gpa, &range) != HV_SUCCESS || range.gpa > gpa)
+        return false;
     /* The client's own memory, whatever the API's type says. */
-    return (uint8_t *)(uintptr_t)range.uva + (gpa - range.gpa);
+    *ret_address = (uint8_t *)(uintptr_t)range.uva + (gpa - range.gpa);
+    *ret_size = range.size - (gpa - range.gpa);
+    return true;
+}
+
+/* A debugger's traps cut ranges, whose memory still is in one piece. */
+static void *host_address(void *context, uint64_t gpa, uint64_t size)
+{
+    const hv_vm_space_t space = (hv_vm_space_t)(uintptr_t)context;
+    uint8_t *address, *next;
+    uint64_t found, more;
+
+    if (!find_rest(space, gpa, &address, &found))
+        return NULL;
+    while (found < size) {
+        if (!find_rest(space, gpa + found, &next, &more) || next != address + found)
+            return NULL;
+        found += more;
+    }
+    return address;
 }
 
 struct guest_memory machine_memory_loader_view(hv_vm_space_t space)
