@@ -219,6 +219,8 @@ static void on_event(void *context, uint32_t events)
     (void)events;
     if (read(machine->event_fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
         return;
+    /* A debugger may have let them go on since. */
+    vcpus_request_park(machine->vcpus, 0);
     vcpus_wait_parked(machine->vcpus);
     pthread_mutex_lock(&machine->lock);
     machine->outcome = machine->happened;
