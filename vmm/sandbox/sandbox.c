@@ -34,6 +34,8 @@ int sandbox_prepare(enum config_seccomp mode, unsigned kinds, const struct log *
 {
     /* Where many threads use malloc, it would look up how many arenas suit the host, in a file that nobody may open. */
     (void)mallopt(M_ARENA_MAX, ARENA_MAX);
+    /* And how the host overcommits, before an arena gives memory back; large blocks have none, and do go back. */
+    (void)mallopt(M_TRIM_THRESHOLD, -1);
     if (capabilities_drop(error) < 0)
         return -1;
     if (mode == CONFIG_SECCOMP_OFF)
