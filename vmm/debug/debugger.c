@@ -43,9 +43,16 @@ const char *debugger_space_name(const struct debugger *debugger, hv_vm_space_t s
 /* ---- Where points lie ---- */
 
 /* Where the kernel will have an address once its own page tables are in force. */
-static bool find_in_kernel(const struct debugger *debugger, uint64_t linear, uint64_t *ret_gpa)
+static bool find_in_kernel(const struct debugger *debugger, const struct guest_view *view, uint64_t linear,
+                           uint64_t *ret_gpa)
 {
-    for (size_t i = 0; i < debugger->kernel_count; i++) {
+    struct walk walk;
+
+    if (debugger->kernel_count == 0 || view->is_physical || view->space != HV_VM_SPACE_DEFAULT)
+        return false;
+    /* Once they are, what is not mapped has been given up. */
+    guest_view_walk(view, debugger->kernel[0].linear, &walk);
+    for (size_t i = 0; i < debugger->kernel_count && !walk.is_mapped; i++) {
         const struct boot_segment *segment = &debugger->kernel[i];
         if (linear >= segment->linear && linear - segment->linear < segment->size) {
             *ret_gpa = segment->gpa + (linear - segment->linear);
@@ -78,7 +85,7 @@ static bool locate(const struct debugger *debugger, const struct guest_view *vie
         guest_view_walk(view, address, &walk);
     if (walk.is_mapped)
         *ret_gpa = walk.gpa;
-    else if (view->space != HV_VM_SPACE_DEFAULT || !find_in_kernel(debugger, address, ret_gpa))
+    else if (!find_in_kernel(debugger, view, address, ret_gpa))
         return false;
     *ret_is_user |= is_for_user(view, &walk);
     return is_memory(view->space, *ret_gpa);
@@ -679,9 +686,26 @@ static int set_vectors(void *context, unsigned vcpu, const struct debug_vectors 
     return make_call(context, vcpu, write_vectors, &call, "these vector registers", error);
 }
 
+/* How an address is reached: as the vCPU does, or in a kernel that has no page tables yet where it has been put. */
+static struct guest_view reach(const struct debugger *debugger, unsigned vcpu, uint64_t *address)
+{
+    struct guest_view view = debugger_view(debugger, vcpu);
+    struct walk walk;
+    uint64_t gpa;
+
+    if (view.is_physical || debugger->kernel_count == 0)
+        return view;
+    guest_view_walk(&view, *address, &walk);
+    if (!walk.is_mapped && find_in_kernel(debugger, &view, *address, &gpa)) {
+        view.is_physical = true;
+        *address = gpa;
+    }
+    return view;
+}
+
 static size_t read_memory(void *context, unsigned vcpu, uint64_t address, void *buffer, size_t size)
 {
-    const struct guest_view view = debugger_view(context, vcpu);
+    const struct guest_view view = reach(context, vcpu, &address);
 
     return guest_view_read(&view, address, buffer, size);
 }
@@ -689,11 +713,12 @@ static size_t read_memory(void *context, unsigned vcpu, uint64_t address, void *
 static int write_memory(void *context, unsigned vcpu, uint64_t address, const void *buffer, size_t size,
                         struct error *error)
 {
-    const struct guest_view view = debugger_view(context, vcpu);
+    const uint64_t linear = address;
+    const struct guest_view view = reach(context, vcpu, &address);
 
     if (guest_view_write(&view, address, buffer, size))
         return 0;
-    return error_set(error, ERROR_CONFIG, "0x%" PRIx64 " and what follows is not memory, or not mapped", address);
+    return error_set(error, ERROR_CONFIG, "0x%" PRIx64 " and what follows is not memory, or not mapped", linear);
 }
 
 static bool get_physical(void *context)

@@ -50,8 +50,8 @@ void debugger_set_vcpus(struct debugger *debugger, struct vcpus *vcpus);
 struct debug_target *debugger_target(struct debugger *debugger);
 
 /*
- * Where the loader has put the kernel: linear addresses that will be mapped to these, for breakpoints before paging is
- * on.
+ * Where the loader has put the kernel: linear addresses that will be mapped to these, for breakpoints and memory before
+ * the kernel has its page tables.
  */
 void debugger_set_kernel(struct debugger *debugger, const struct boot_segment *segments, size_t count);
 
