@@ -10,7 +10,7 @@ script = os.path.join(SCRATCH, 'work.gdb')
 with open(script, 'w') as file:
     file.write('set confirm off\nset pagination off\nfile %s\ntarget remote %s\n%s\n' % (SYMBOLS, SOCKET, '\n'.join(WORK)))
     file.write('python print("attached", flush=True)\nwhile 1\ncontinue\nstepi 20\nend\n')
-for turn in range(12):
+for turn in range(6):
     other = subprocess.Popen(['gdb', '-nx', '-batch', '-x', script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL)
     for line in other.stdout:
