@@ -3,6 +3,8 @@
 # status: 0
 begin()
 have = caps()
+# An interrupt has come, so that all is set up.
+advance('on_tick')
 run('detach')
 seen = []
 for turn in range(100):
@@ -26,8 +28,9 @@ for turn in range(100):
     delete()
 for before, after in zip(seen, seen[1:]):
     check(after[0] >= before[0] and after[1] >= before[1], 'it went back: ' + hexed(seen))
-check(seen[-1][0] > seen[0][0] and seen[-1][1] > seen[0][1], 'it stood still: ' + hexed(seen))
+check(seen[-1][0] > seen[0][0], 'it stood still: ' + hexed(seen))
 connect()
+advance('on_tick')
 write(symbol('halts'), b'\1')
 write(symbol('finished'), b'\1')
 equal('the end', go(), ('exited', 0))

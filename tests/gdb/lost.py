@@ -4,6 +4,8 @@
 import random
 random.seed(5)
 begin()
+# An interrupt has come, so that all is set up.
+advance('on_tick')
 run('detach')
 WORK = ['break *%d' % symbol('busy_4'), 'watch *(long *)%d' % symbol('first'), 'rwatch *(long *)%d' % symbol('ticks')]
 script = os.path.join(SCRATCH, 'work.gdb')
@@ -26,6 +28,7 @@ for turn in range(6):
     check(symbol('busy') <= reg('pc') < symbol('first'), 'it is at ' + hex(reg('pc')))
     run('detach')
 connect()
+advance('on_tick')
 write(symbol('halts'), b'\1')
 write(symbol('finished'), b'\1')
 equal('the end', go(), ('exited', 0))
