@@ -116,14 +116,13 @@ static int add_ram(struct memory_plan *plan, const struct config *config, struct
     return 0;
 }
 
-/* Memory of the machine's own, which the guest may not write: firmware tables, page tables. */
-static int add_read_only(struct memory_plan *plan, size_t space, const char *name, uint64_t gpa, uint64_t size,
-                         struct error *error)
+/* Memory of the machine's own, besides the RAM: firmware tables, page tables. */
+static int add_fixed(struct memory_plan *plan, size_t space, const struct plan_range *own, struct error *error)
 {
-    const struct plan_memory memory = {.name = name, .size = size};
-    const struct plan_range range = {
-        .gpa = gpa, .size = size, .flags = HV_MEMORY_READ | HV_MEMORY_EXEC, .name = name, .memory = plan->memory_count};
+    const struct plan_memory memory = {.name = own->name, .size = own->size};
+    struct plan_range range = *own;
 
+    range.memory = plan->memory_count;
     return add_memory(plan, &memory, error) < 0 ? -1 : add_range(&plan->spaces[space], &range, error);
 }
 
@@ -140,13 +139,23 @@ static bool is_entered(const struct memory_plan *plan, size_t space)
 
 static int add_boot_memory(struct memory_plan *plan, const struct config *config, struct error *error)
 {
+    const struct plan_range rom = {
+        .gpa = LAYOUT_ROM_GPA, .size = LAYOUT_ROM_SIZE, .flags = HV_MEMORY_READ | HV_MEMORY_EXEC, .name = "rom"};
+    /*
+     * AMD's nested paging takes each look at a guest's page table for a write (APM volume 2, 15.25). From a read-only
+     * slot KVM would emulate the instruction, and may put what it stores where the table's entry is.
+     */
+    const struct plan_range tables = {.gpa = LAYOUT_FLAT_PAGE_TABLES_GPA,
+                                      .size = LAYOUT_FLAT_PAGE_TABLES_SIZE,
+                                      .flags = HV_MEMORY_READ | HV_MEMORY_WRITE,
+                                      .name = "page-tables"};
+
     if (config->boot.flat == NULL)
-        return add_read_only(plan, 0, "rom", LAYOUT_ROM_GPA, LAYOUT_ROM_SIZE, error);
+        return add_fixed(plan, 0, &rom, error);
     if (config->boot.mode != CONFIG_MODE_LONG)
         return 0;
     for (size_t i = 0; i < plan->space_count; i++) {
-        if (is_entered(plan, i) &&
-            add_read_only(plan, i, "page-tables", LAYOUT_FLAT_PAGE_TABLES_GPA, LAYOUT_FLAT_PAGE_TABLES_SIZE, error) < 0)
+        if (is_entered(plan, i) && add_fixed(plan, i, &tables, error) < 0)
             return -1;
     }
     return 0;
