@@ -148,6 +148,36 @@ START_TEST(traps_of_a_page_are_joined_and_in_order)
 }
 END_TEST
 
+START_TEST(a_page_has_breakpoints_or_watches_for_reads)
+{
+    static const struct {
+        enum debug_point_kind kind;
+        uint64_t address;
+        bool conflicts;
+    } examples[] = {
+        {DEBUG_POINT_READ, 0x5800, true},      {DEBUG_POINT_ACCESS, 0x5000, true},
+        {DEBUG_POINT_WRITE, 0x5800, false},    {DEBUG_POINT_READ, 0x6000, false},
+        {DEBUG_POINT_HARDWARE, 0x5ff, false},  {DEBUG_POINT_HARDWARE, 0x7ff0, true},
+        {DEBUG_POINT_SOFTWARE, 0x8000, false},
+    };
+
+    add(DEBUG_POINT_SOFTWARE, 0x5010, 1, POINT_BY_PAGE, 1);
+    add(DEBUG_POINT_READ, 0x7000, 4, POINT_BY_PAGE, 1);
+    add(DEBUG_POINT_WRITE, 0x8000, 4, POINT_BY_PAGE, 1);
+    for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
+        const struct point point = {.kind = examples[i].kind,
+                                    .address = examples[i].address,
+                                    .size = 1,
+                                    .sites = one_site(1, examples[i].address, examples[i].address, 1),
+                                    .site_count = 1};
+        ck_assert_int_eq(points_conflict(&points, &point), examples[i].conflicts);
+        point.sites[0].space = 2;
+        ck_assert(!points_conflict(&points, &point));
+        free(point.sites);
+    }
+}
+END_TEST
+
 /* Thousands, in and out in any order. */
 START_TEST(many_points_come_and_go)
 {
@@ -181,6 +211,7 @@ int main(void)
     tcase_add_test(cases, an_access_meets_what_it_overlaps_in_its_space);
     tcase_add_test(cases, a_breakpoint_is_one_where_it_has_a_place_in_the_space);
     tcase_add_test(cases, traps_of_a_page_are_joined_and_in_order);
+    tcase_add_test(cases, a_page_has_breakpoints_or_watches_for_reads);
     tcase_add_test(cases, many_points_come_and_go);
     suite_add_tcase(suite, cases);
     return unit_test_run(suite);

@@ -148,35 +148,46 @@ static bool find_sites(const struct debugger *debugger, unsigned vcpu, struct po
 
 /* ---- How a point is realised ---- */
 
-static bool can_use_int3(const struct debugger *debugger, const struct point *point, bool is_user)
+/* What code a point is for. */
+struct code {
+    bool is_user;
+    bool is_real_mode;
+};
+
+static bool can_use_int3(const struct debugger *debugger, const struct point *point, const struct code *code)
 {
-    return point->kind == DEBUG_POINT_SOFTWARE && point->site_count > 0 && !debugger->is_physical &&
-           debugger->environment.host.int3[is_user ? 1 : 0] != INT3_NO;
+    const enum debug_int3 int3 = debugger->environment.host.int3[code->is_user ? 1 : 0];
+
+    if (point->kind != DEBUG_POINT_SOFTWARE || point->site_count == 0 || debugger->is_physical)
+        return false;
+    /* What KVM cannot emulate in protected mode it can in real mode, and gives the guest its exception. */
+    return int3 == INT3_EXITS || (int3 == INT3_FAILS && !code->is_real_mode);
 }
 
-static bool can_use_registers(const struct debugger *debugger, const struct point *point, bool is_user)
+static bool can_use_registers(const struct debugger *debugger, const struct point *point, const struct code *code)
 {
     const struct debug_host *host = &debugger->environment.host;
     const bool *honours = point_is_breakpoint(point->kind) ? host->execute_breakpoint : host->watchpoint;
 
-    return !debugger->is_physical && honours[0] && (!is_user || honours[1]) &&
+    return !debugger->is_physical && honours[0] && (!code->is_user || honours[1]) &&
            points_registers_needed(point->kind, point->address, point->size) <=
                points_registers_free(&debugger->points);
 }
 
-static bool can_use_pages(const struct debugger *debugger, const struct point *point, bool is_user)
+static bool can_use_pages(const struct debugger *debugger, const struct point *point, const struct code *code)
 {
     const bool *steps = debugger->environment.host.single_step;
 
-    if (point->site_count == 0)
+    if (point->site_count == 0 || points_conflict(&debugger->points, point))
         return false;
-    return !point_is_breakpoint(point->kind) || (!debugger->is_physical && steps[is_user ? 1 : 0]);
+    return !point_is_breakpoint(point->kind) || (!debugger->is_physical && steps[code->is_user ? 1 : 0]);
 }
 
 /* POINT_MECHANISM_COUNT: none can. */
-static enum point_mechanism choose_mechanism(const struct debugger *debugger, const struct point *point, bool is_user)
+static enum point_mechanism choose_mechanism(const struct debugger *debugger, const struct point *point,
+                                             const struct code *code)
 {
-    static bool (*const can_use[])(const struct debugger *, const struct point *, bool) = {
+    static bool (*const can_use[])(const struct debugger *, const struct point *, const struct code *) = {
         [POINT_BY_INT3] = can_use_int3,
         [POINT_BY_REGISTER] = can_use_registers,
         [POINT_BY_PAGE] = can_use_pages,
@@ -185,12 +196,13 @@ static enum point_mechanism choose_mechanism(const struct debugger *debugger, co
 
     while (chosen < POINT_MECHANISM_COUNT &&
            ((debugger->mechanism != POINT_MECHANISM_COUNT && chosen != (int)debugger->mechanism) ||
-            !can_use[chosen](debugger, point, is_user)))
+            !can_use[chosen](debugger, point, code)))
         chosen++;
     return (enum point_mechanism)chosen;
 }
 
-static int fail_mechanism(const struct debugger *debugger, const struct point *point, bool is_user, struct error *error)
+static int fail_mechanism(const struct debugger *debugger, const struct point *point, const struct code *code,
+                          struct error *error)
 {
     const char *what = point_is_breakpoint(point->kind) ? "breakpoint" : "watchpoint";
 
@@ -200,13 +212,18 @@ static int fail_mechanism(const struct debugger *debugger, const struct point *p
         return error_set(error, ERROR_CONFIG,
                          "no %s at 0x%" PRIx64 " by the mechanism that was chosen; use \"monitor mechanism auto\"",
                          what, point->address);
+    if (points_conflict(&debugger->points, point))
+        return error_set(error, ERROR_CONFIG,
+                         "0x%" PRIx64 " is in a page with a breakpoint and a watchpoint for reads, of which this host "
+                         "cannot have both; take the other one away first",
+                         point->address);
     if (point->site_count == 0)
         return error_set(error, ERROR_CONFIG,
                          "0x%" PRIx64 " is not mapped to memory, and this host has no debug register for it; try again "
                          "when it is mapped",
                          point->address);
     return error_set(error, ERROR_CONFIG, "this host's KVM can do nothing about a %s in %s code; see \"monitor caps\"",
-                     what, is_user ? "user" : "kernel");
+                     what, code->is_user ? "user" : "kernel");
 }
 
 /* gdb's sizes of breakpoints are kinds; ours are of one byte, the first. */
@@ -233,18 +250,19 @@ static int insert(void *context, unsigned vcpu, enum debug_point_kind kind, uint
                           .size = size_of(kind, size),
                           .has_space = debugger->has_space,
                           .space = debugger->space};
-    bool is_user = false;
+    struct code code = {.is_real_mode = (debugger->vcpu[vcpu].registers.cr0 & X86_CR0_PE) == 0};
 
     if (points_find(&debugger->points, kind, address, point.size) != NULL)
         return 0;
     if (check_point(debugger, address, point.size, error) < 0)
         return -1;
-    if (!find_sites(debugger, vcpu, &point, &is_user))
+    if (!find_sites(debugger, vcpu, &point, &code.is_user))
         return error_set(error, ERROR_HOST, "out of memory");
-    point.mechanism = choose_mechanism(debugger, &point, is_user);
+    point.mechanism = choose_mechanism(debugger, &point, &code);
     if (point.mechanism == POINT_MECHANISM_COUNT) {
+        (void)fail_mechanism(debugger, &point, &code, error);
         free(point.sites);
-        return fail_mechanism(debugger, &point, is_user, error);
+        return -1;
     }
     if (!points_add(&debugger->points, &point)) {
         free(point.sites);

@@ -159,6 +159,32 @@ const struct point *points_watched(const struct points *points, hv_vm_space_t sp
     return NULL;
 }
 
+/* Whether one has a piece in a page that the other has one in too. */
+static bool share_page(const struct point *left, const struct point *right)
+{
+    bool share = false;
+
+    for (size_t i = 0; i < left->site_count && !share; i++)
+        for (size_t j = 0; j < right->site_count && !share; j++)
+            share = left->sites[i].space == right->sites[j].space &&
+                    ((left->sites[i].gpa ^ right->sites[j].gpa) & ~PAGE_MASK) == 0;
+    return share;
+}
+
+bool points_conflict(const struct points *points, const struct point *point)
+{
+    const hv_memory_flags_t access = access_of(point->kind);
+    bool conflict = false;
+
+    for (size_t i = 0; i < points->count && !conflict; i++) {
+        const hv_memory_flags_t other = access_of(points->items[i].kind);
+        const bool differ = ((access & HV_MEMORY_READ) != 0 && other == HV_MEMORY_EXEC) ||
+                            ((other & HV_MEMORY_READ) != 0 && access == HV_MEMORY_EXEC);
+        conflict = differ && points->items[i].mechanism == POINT_BY_PAGE && share_page(point, &points->items[i]);
+    }
+    return conflict;
+}
+
 const struct point *points_of_register(const struct points *points, unsigned index)
 {
     for (size_t i = 0; i < points->count; i++)

@@ -98,6 +98,12 @@ const struct point *points_breakpoint_at(const struct points *points, hv_vm_spac
 const struct point *points_watched(const struct points *points, hv_vm_space_t space, uint64_t gpa, uint64_t size,
                                    hv_memory_flags_t access, uint64_t *ret_linear);
 
+/*
+ * Whether another point by page is in the same page and cannot be beside this one: while code of a breakpoint's page is
+ * stepped past, the page can be read.
+ */
+bool points_conflict(const struct points *points, const struct point *point);
+
 /* The point whose debug register this is, or NULL. */
 const struct point *points_of_register(const struct points *points, unsigned index);
 
