@@ -84,6 +84,17 @@ START_TEST(registers_come_back_and_are_used_again)
 }
 END_TEST
 
+START_TEST(a_point_that_goes_leaves_anothers_registers_alone)
+{
+    add(DEBUG_POINT_WRITE, 0x1000, 8, POINT_BY_REGISTER, 0);
+    add(DEBUG_POINT_WRITE, 0x1000, 4, POINT_BY_REGISTER, 0);
+    points_remove(&points, points_find(&points, DEBUG_POINT_WRITE, 0x1000, 8));
+    ck_assert_uint_eq(points_registers_free(&points), POINT_REGISTERS - 1);
+    ck_assert_ptr_eq(points_of_register(&points, 1), points_find(&points, DEBUG_POINT_WRITE, 0x1000, 4));
+    ck_assert_uint_eq(points.site_count, 1);
+}
+END_TEST
+
 START_TEST(a_point_is_found_by_kind_place_and_size)
 {
     add(DEBUG_POINT_WRITE, 0x1000, 4, POINT_BY_PAGE, 0);
@@ -207,6 +218,7 @@ int main(void)
     tcase_add_test(cases, a_range_takes_as_many_registers_as_it_has_aligned_pieces);
     tcase_add_test(cases, the_control_register_says_what_each_register_is_for);
     tcase_add_test(cases, registers_come_back_and_are_used_again);
+    tcase_add_test(cases, a_point_that_goes_leaves_anothers_registers_alone);
     tcase_add_test(cases, a_point_is_found_by_kind_place_and_size);
     tcase_add_test(cases, an_access_meets_what_it_overlaps_in_its_space);
     tcase_add_test(cases, a_breakpoint_is_one_where_it_has_a_place_in_the_space);

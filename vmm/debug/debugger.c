@@ -16,6 +16,8 @@ static const uint64_t PAGE_MASK = POINT_PAGE_SIZE - 1;
 static const uint64_t WATCH_SIZE_MAX = 1 << 20;
 /* More points than anybody sets; each takes memory. */
 static const size_t POINTS_MAX = 1 << 16;
+/* The same of the pages that they are in, counted for each point: a large one may be in many. */
+static const size_t SITES_MAX = 1 << 17;
 
 /* ---- Views ---- */
 
@@ -123,6 +125,25 @@ static bool is_seen(const struct debugger *debugger, unsigned vcpu)
     return seen;
 }
 
+static unsigned spaces_in_use(const struct debugger *debugger)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++)
+        count += !is_seen(debugger, i);
+    return count;
+}
+
+/* As the client had it when it set the point. */
+static struct guest_view view_of_point(const struct debugger *debugger, unsigned vcpu, const struct point *point)
+{
+    const struct debug_vcpu *from = &debugger->vcpu[vcpu];
+    struct guest_view view = guest_view_of(&from->registers, point->has_space ? point->space : from->space);
+
+    view.is_physical = point->is_physical;
+    return view;
+}
+
 /*
  * Fills in a point's sites: in the chosen space, or in all that vCPUs are in, with the page tables of the vCPU in
  * question where it is in that space. False: no memory.
@@ -131,15 +152,16 @@ static bool find_sites(const struct debugger *debugger, unsigned vcpu, struct po
 {
     const unsigned count = debugger->environment.vcpu_count;
     const size_t pages = (size_t)((point->address & PAGE_MASK) + point->size + PAGE_MASK) / POINT_PAGE_SIZE;
-    const struct guest_view chosen = debugger_view(debugger, vcpu);
+    const struct guest_view chosen = view_of_point(debugger, vcpu, point);
 
-    point->sites = calloc(pages * (count + 1), sizeof(*point->sites));
+    point->sites = calloc(pages * (point->has_space || point->is_physical ? 1 : 1 + spaces_in_use(debugger)),
+                          sizeof(*point->sites));
     point->site_count = 0;
     if (point->sites == NULL)
         return false;
     (void)add_sites(debugger, &chosen, point, ret_is_user);
-    for (unsigned i = 0; i < count && !debugger->has_space && !chosen.is_physical; i++) {
-        const struct guest_view view = debugger_view(debugger, i);
+    for (unsigned i = 0; i < count && !point->has_space && !point->is_physical; i++) {
+        const struct guest_view view = view_of_point(debugger, i, point);
         if (view.space != chosen.space && !is_seen(debugger, i))
             (void)add_sites(debugger, &view, point, ret_is_user);
     }
@@ -241,6 +263,21 @@ static int check_point(const struct debugger *debugger, uint64_t address, uint64
     return 0;
 }
 
+/* Chooses how a point is realised, and adds it with its sites, which stay the caller's on an error. */
+static int realise(struct debugger *debugger, struct point *point, const struct code *code, struct error *error)
+{
+    if (debugger->points.site_count + point->site_count > SITES_MAX)
+        return error_set(error, ERROR_CONFIG, "break- and watchpoints are in more than %zu pages; take some away",
+                         SITES_MAX);
+    point->mechanism = choose_mechanism(debugger, point, code);
+    if (point->mechanism == POINT_MECHANISM_COUNT)
+        return fail_mechanism(debugger, point, code, error);
+    if (!points_add(&debugger->points, point))
+        return error_set(error, ERROR_HOST, "out of memory");
+    debugger->traps_are_old |= point->mechanism == POINT_BY_PAGE;
+    return 0;
+}
+
 static int insert(void *context, unsigned vcpu, enum debug_point_kind kind, uint64_t address, uint64_t size,
                   struct error *error)
 {
@@ -249,7 +286,8 @@ static int insert(void *context, unsigned vcpu, enum debug_point_kind kind, uint
                           .address = address,
                           .size = size_of(kind, size),
                           .has_space = debugger->has_space,
-                          .space = debugger->space};
+                          .space = debugger->space,
+                          .is_physical = debugger->is_physical};
     struct code code = {.is_real_mode = (debugger->vcpu[vcpu].registers.cr0 & X86_CR0_PE) == 0};
 
     if (points_find(&debugger->points, kind, address, point.size) != NULL)
@@ -258,18 +296,10 @@ static int insert(void *context, unsigned vcpu, enum debug_point_kind kind, uint
         return -1;
     if (!find_sites(debugger, vcpu, &point, &code.is_user))
         return error_set(error, ERROR_HOST, "out of memory");
-    point.mechanism = choose_mechanism(debugger, &point, &code);
-    if (point.mechanism == POINT_MECHANISM_COUNT) {
-        (void)fail_mechanism(debugger, &point, &code, error);
-        free(point.sites);
-        return -1;
-    }
-    if (!points_add(&debugger->points, &point)) {
-        free(point.sites);
-        return error_set(error, ERROR_HOST, "out of memory");
-    }
-    debugger->traps_are_old |= point.mechanism == POINT_BY_PAGE;
-    return 0;
+    if (realise(debugger, &point, &code, error) == 0)
+        return 0;
+    free(point.sites);
+    return -1;
 }
 
 static int remove_point(void *context, unsigned vcpu, enum debug_point_kind kind, uint64_t address, uint64_t size,
@@ -444,11 +474,13 @@ static void forget_stops(struct debugger *debugger)
         debugger->vcpu[i].has_stop = false;
 }
 
-/* A watchpoint's hit is over and done; other stops come again when the vCPU runs. */
+/* A watchpoint's hit is over and done, and so is trouble; other stops come again when the vCPU runs. */
 static void forget_repeatable_stops(struct debugger *debugger)
 {
-    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++)
-        debugger->vcpu[i].has_stop &= debugger->vcpu[i].stop.reason == DEBUG_STOP_WATCHPOINT;
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++) {
+        const struct debug_stop *stop = &debugger->vcpu[i].stop;
+        debugger->vcpu[i].has_stop &= stop->reason == DEBUG_STOP_WATCHPOINT || stop->text[0] != '\0';
+    }
 }
 
 /* The vCPU whose stop is told of next, or -1. One that stepped is what the client waits for most. */
@@ -479,8 +511,10 @@ static bool is_still_watched(const struct debugger *debugger, const struct debug
 
 static void forget_stale_stops(struct debugger *debugger)
 {
-    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++)
-        debugger->vcpu[i].has_stop &= is_still_watched(debugger, &debugger->vcpu[i].stop);
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++) {
+        const struct debug_stop *stop = &debugger->vcpu[i].stop;
+        debugger->vcpu[i].has_stop &= stop->text[0] != '\0' || is_still_watched(debugger, stop);
+    }
 }
 
 static void tell_stop_of(struct debugger *debugger, unsigned vcpu)
@@ -489,42 +523,52 @@ static void tell_stop_of(struct debugger *debugger, unsigned vcpu)
     tell(debugger, &debugger->vcpu[vcpu].stop);
 }
 
-static int run(struct debugger *debugger, const enum debug_action *actions, struct error *error)
+static int run(struct debugger *debugger, struct error *error)
 {
     if (update_traps(debugger, error) < 0)
         return -1;
     patch_all(debugger, true);
     for (unsigned i = 0; i < debugger->environment.vcpu_count; i++) {
-        debugger->vcpu[i].action = actions != NULL ? actions[i] : DEBUG_CONTINUE;
         vcpus_hold(debugger->vcpus, i, debugger->vcpu[i].action == DEBUG_HOLD);
+        /* A step does not wait in HLT. */
+        if (debugger->vcpu[i].action == DEBUG_STEP)
+            vcpus_wake(debugger->vcpus, i);
     }
     debugger->state = DEBUGGER_RUNNING;
     vcpus_resume(debugger->vcpus);
     return 0;
 }
 
-/* Without points nothing of it can fail. */
-static void run_freely(struct debugger *debugger)
+/* There is nobody to tell if it fails, or no reason for a client to hear of a stop. */
+static void run_on(struct debugger *debugger)
 {
-    struct error ignored;
+    struct error error;
 
-    (void)run(debugger, NULL, &ignored);
+    if (run(debugger, &error) == 0)
+        return;
+    /* Only points can be what fails. */
+    struct debug_stop stop = {.reason = DEBUG_STOP_INTERRUPTED};
+    (void)snprintf(stop.text, sizeof(stop.text), "%s", error.text);
+    tell(debugger, &stop);
 }
 
+/* What a client has left is taken away; is_attached says whether there is another. */
 static void leave_client(struct debugger *debugger)
 {
     bool is_clean = true;
 
     drop_points(debugger);
     forget_stops(debugger);
-    debugger->is_attached = false;
     debugger->detach_wanted = false;
     debugger->is_physical = false;
     debugger->has_space = false;
     debugger->mechanism = POINT_MECHANISM_COUNT;
-    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++)
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++) {
+        debugger->vcpu[i].action = DEBUG_CONTINUE;
         is_clean &= !debugger->vcpu[i].has_stray_trap_flag;
-    atomic_store(&debugger->is_active, !is_clean);
+    }
+    /* The next client may have come already. */
+    atomic_store(&debugger->is_active, debugger->is_attached || !is_clean);
 }
 
 void debugger_wake(struct debugger *debugger)
@@ -547,8 +591,8 @@ void debugger_wake(struct debugger *debugger)
     } else if (wanted) {
         tell(debugger, &(struct debug_stop){.reason = DEBUG_STOP_INTERRUPTED});
     } else {
-        /* A stop that has been told of already, or one of a client that has left. */
-        run_freely(debugger);
+        /* A stop that has been told of already, or one of a client that has left: what was ordered holds. */
+        run_on(debugger);
     }
 }
 
@@ -570,7 +614,9 @@ static int resume(void *context, const enum debug_action *actions, struct error 
         tell_stop_of(debugger, (unsigned)stopped);
         return 0;
     }
-    return run(debugger, actions, error);
+    for (unsigned i = 0; i < debugger->environment.vcpu_count; i++)
+        debugger->vcpu[i].action = actions[i];
+    return run(debugger, error);
 }
 
 static void interrupt(void *context)
@@ -602,6 +648,7 @@ static void detach(void *context)
 {
     struct debugger *debugger = context;
 
+    debugger->is_attached = false;
     if (debugger->state == DEBUGGER_RUNNING) {
         debugger->stop_wanted = false;
         debugger->detach_wanted = true;
@@ -613,7 +660,7 @@ static void detach(void *context)
     if (has_crashed)
         debugger->environment.end_crashed(debugger->environment.context);
     else
-        run_freely(debugger);
+        run_on(debugger);
 }
 
 static void kill_machine(void *context)
@@ -796,6 +843,7 @@ static void relocate(struct debugger *debugger, struct point *point)
         return;
     }
     free(point->sites);
+    debugger->points.site_count += fresh.site_count - point->site_count;
     point->sites = fresh.sites;
     point->site_count = fresh.site_count;
     debugger->traps_are_old = true;
@@ -827,10 +875,18 @@ bool debugger_restarted(struct debugger *debugger)
 {
     struct error error;
 
+    /* Nobody has looked at the crash, and somebody else has the machine start again. */
+    if (debugger->state == DEBUGGER_CRASHED && !debugger->is_attached)
+        debugger->state = DEBUGGER_RUNNING;
     if (debugger->state != DEBUGGER_RUNNING) {
+        debugger->state = DEBUGGER_STOPPED;
         (void)settle_restart(debugger, &error);
+        /* A client that has been told of a stop is told of no other, but has to forget what it knows. */
+        tell(debugger, &(struct debug_stop){.reason = DEBUG_STOP_INTERRUPTED});
         return false;
     }
+    if (debugger->detach_wanted)
+        leave_client(debugger);
     if (debugger->points.count == 0 && !debugger->is_attached)
         return true;
     if (settle_restart(debugger, &error) < 0 || update_traps(debugger, &error) < 0) {

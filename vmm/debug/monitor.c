@@ -303,7 +303,7 @@ static void send_nmi(void *context, hv_vcpuid_t id)
 
 static void nmi(struct monitor *monitor)
 {
-    struct nmi_call call;
+    struct nmi_call call = {.status = -1};
 
     vcpus_call(monitor->debugger->vcpus, monitor->vcpu, send_nmi, &call);
     if (call.status < 0)

@@ -71,8 +71,12 @@ static void take_registers(struct points *points, const struct point *point)
         if (points->registers[i].is_used)
             continue;
         const unsigned piece = point_is_breakpoint(point->kind) ? 1 : register_piece(address, left);
-        points->registers[i] =
-            (struct point_register){.is_used = true, .kind = point->kind, .address = address, .size = piece};
+        points->registers[i] = (struct point_register){.is_used = true,
+                                                       .kind = point->kind,
+                                                       .address = address,
+                                                       .size = piece,
+                                                       .point_address = point->address,
+                                                       .point_size = point->size};
         address += piece;
         left -= piece;
     }
@@ -81,7 +85,7 @@ static void take_registers(struct points *points, const struct point *point)
 static bool register_is_of(const struct point_register *used, const struct point *point)
 {
     return used->is_used && point->mechanism == POINT_BY_REGISTER && used->kind == point->kind &&
-           used->address >= point->address && used->address - point->address < point->size;
+           used->point_address == point->address && used->point_size == point->size;
 }
 
 bool points_add(struct points *points, const struct point *point)
@@ -95,6 +99,7 @@ bool points_add(struct points *points, const struct point *point)
         points->capacity = capacity;
     }
     points->items[points->count++] = *point;
+    points->site_count += point->site_count;
     if (point->mechanism == POINT_BY_REGISTER)
         take_registers(points, point);
     return true;
@@ -107,6 +112,7 @@ void points_remove(struct points *points, struct point *point)
     for (unsigned i = 0; i < POINT_REGISTERS; i++)
         if (register_is_of(&points->registers[i], point))
             points->registers[i].is_used = false;
+    points->site_count -= point->site_count;
     free(point->sites);
     points->count--;
     memmove(point, point + 1, (points->count - index) * sizeof(*point));

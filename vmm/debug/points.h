@@ -44,6 +44,8 @@ struct point {
     /* One space has it, or all that vCPUs are in. */
     bool has_space;
     hv_vm_space_t space;
+    /* address is guest-physical. */
+    bool is_physical;
     /* None with POINT_BY_REGISTER, which knows linear addresses only. */
     struct point_site *sites;
     size_t site_count;
@@ -58,6 +60,9 @@ struct point_register {
     uint64_t address;
     /* 1, 2, 4 or 8, and address a multiple of it. */
     unsigned size;
+    /* Of the point, which it may be a part of; these and the kind say which point. */
+    uint64_t point_address;
+    uint64_t point_size;
 };
 
 /* The traps of one page. */
@@ -72,6 +77,8 @@ struct points {
     struct point *items;
     size_t count;
     size_t capacity;
+    /* Of all items together. */
+    size_t site_count;
     struct point_register registers[POINT_REGISTERS];
 };
 

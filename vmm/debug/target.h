@@ -66,7 +66,7 @@ struct debug_target {
      */
     void (*attach)(void *context);
     void (*detach)(void *context);
-    /* The server's; filled in by it. The guest has stopped. */
+    /* The server's; filled in by it. The guest has stopped; or it was, and is before its first instruction now. */
     void (*stopped)(void *server, const struct debug_stop *stop);
     void *server;
 

@@ -195,6 +195,8 @@ struct pass {
     bool lifted_all;
     uint64_t *digests;
     struct point_site *patch;
+    /* The last step was a HLT: the vCPU is to wait, once others may enter the guest. */
+    bool halts;
 };
 
 enum step_result { STEP_DONE, STEP_LEFT };
@@ -254,11 +256,15 @@ static void set_all(const struct pass *pass, bool in_force)
                                    "in force; take some away");
 }
 
+/* What the instruction has written over itself stays; the INT3 is then gone, as where the guest writes over that. */
 static void set_patch(const struct pass *pass, bool in_force)
 {
-    const uint8_t byte = in_force ? 0xcc : pass->patch->original;
+    const uint8_t before = in_force ? pass->patch->original : 0xcc;
+    const uint8_t after = in_force ? 0xcc : pass->patch->original;
+    uint8_t byte;
 
-    (void)hvx_vm_write_space(pass->patch->space, pass->patch->gpa, &byte, 1);
+    if (hvx_vm_read_space(pass->patch->space, pass->patch->gpa, &byte, 1) == HV_SUCCESS && byte == before)
+        (void)hvx_vm_write_space(pass->patch->space, pass->patch->gpa, &after, 1);
 }
 
 /* What a watchpoint's memory holds, in a number: FNV-1a. */
@@ -399,19 +405,22 @@ static bool serve_pass_exit(struct pass *pass, const hvx_vcpu_exit_t *exit, uint
 }
 
 /*
- * HLT on the page of a breakpoint: the vCPU waits behind it, outside the pass, as KVM has it wait. False: it is to be
- * carried out otherwise, in a space without interrupt controllers, where HLT is an exit, or with interrupts off.
+ * HLT on the page of a breakpoint: the vCPU waits behind it, outside the pass, as KVM has it wait, or in a space
+ * without interrupt controllers, where HLT is an exit, as vcpus.c does. False: it is no HLT that waits.
  */
-static bool halt(const struct side *side, const struct debug_registers *registers,
-                 const struct instruction *instruction)
+static bool halt(struct pass *pass, const struct instruction *instruction)
 {
+    const struct side *side = pass->side;
     struct kvm_mp_state halted = {.mp_state = KVM_MP_STATE_HALTED};
     int fd;
 
-    return instruction->kind == INSTRUCTION_HLT && side->vcpu->action != DEBUG_STEP &&
-           side->vcpu->space == HV_VM_SPACE_DEFAULT && (registers->rflags & X86_EFLAGS_IF) != 0 &&
-           vcpu_carry_out(side->id, instruction) == HV_SUCCESS && hvx_vcpu_kvm_fd(side->id, &fd) == HV_SUCCESS &&
-           ioctl(fd, KVM_SET_MP_STATE, &halted) == 0;
+    if (instruction->kind != INSTRUCTION_HLT || side->vcpu->action == DEBUG_STEP ||
+        vcpu_carry_out(side->id, instruction) != HV_SUCCESS)
+        return false;
+    pass->halts = side->vcpu->space != HV_VM_SPACE_DEFAULT;
+    if (!pass->halts && (hvx_vcpu_kvm_fd(side->id, &fd) != HV_SUCCESS || ioctl(fd, KVM_SET_MP_STATE, &halted) < 0))
+        record_trouble(side, "the host's KVM does not let a vCPU wait in HLT; it goes on behind it");
+    return true;
 }
 
 /* One instruction. */
@@ -434,7 +443,7 @@ static enum step_result step_once(struct pass *pass)
     if (vcpu_registers_read(side->id, &from) != HV_SUCCESS)
         return STEP_LEFT;
     const struct instruction instruction = instruction_at(side, &from);
-    if (halt(side, &from, &instruction))
+    if (halt(pass, &instruction))
         return STEP_LEFT;
     if (vcpu_carry_out(side->id, &instruction) == HV_SUCCESS)
         return STEP_DONE;
@@ -464,16 +473,24 @@ static uint64_t rounds_in_page(uint64_t address, uint64_t count, unsigned size)
     return rounds < count ? rounds : count;
 }
 
+/* Whether the guest may do so there: that an access is done does not say it, for a policy may have answered it. */
+static bool allows(hv_vm_space_t space, uint64_t gpa, hv_memory_flags_t access)
+{
+    hvx_range_t range;
+
+    return hvx_vm_query_space(space, gpa, &range) == HV_SUCCESS && range.gpa <= gpa && (range.flags & access) == access;
+}
+
 /* Where an address of a string instruction is, if the round before has just been there and nobody watches the page. */
 static bool find_repeated(const struct pass *pass, const struct guest_view *view, uint64_t before, uint64_t now,
-                          uint64_t *ret_gpa)
+                          hv_memory_flags_t access, uint64_t *ret_gpa)
 {
     const struct debugger *debugger = pass->side->debugger;
     struct walk walk;
 
     guest_view_walk(view, now, &walk);
     *ret_gpa = walk.gpa;
-    return walk.is_mapped && (before & ~PAGE_MASK) == (now & ~PAGE_MASK) &&
+    return walk.is_mapped && (before & ~PAGE_MASK) == (now & ~PAGE_MASK) && allows(view->space, walk.gpa, access) &&
            (trap_of(debugger, view->space, walk.gpa & ~PAGE_MASK) & (HV_MEMORY_READ | HV_MEMORY_WRITE)) == 0;
 }
 
@@ -520,8 +537,10 @@ static void take_rounds(const struct pass *pass, const struct debug_registers *f
     if (is_move)
         rounds = rounds_in_page(general[DEBUG_RSI], rounds, round);
     const size_t size = (size_t)rounds * round;
-    if (rounds == 0 || !find_repeated(pass, &view, from->general[DEBUG_RDI], general[DEBUG_RDI], &to) ||
-        (is_move && !find_repeated(pass, &view, from->general[DEBUG_RSI], general[DEBUG_RSI], &source)) ||
+    if (rounds == 0 ||
+        !find_repeated(pass, &view, from->general[DEBUG_RDI], general[DEBUG_RDI], HV_MEMORY_WRITE, &to) ||
+        (is_move &&
+         !find_repeated(pass, &view, from->general[DEBUG_RSI], general[DEBUG_RSI], HV_MEMORY_READ, &source)) ||
         !(is_move ? copy_rounds(pass->space, to, source, size)
                   : fill_rounds(pass->space, to, general[DEBUG_RAX], size, round)))
         return;
@@ -569,11 +588,14 @@ static void take_pass(struct pass *pass)
 {
     struct vcpus *vcpus = pass->side->debugger->vcpus;
 
-    for (unsigned i = 0; i < PASS_STEPS_MAX && step_once(pass) == STEP_DONE && goes_on_in_pass(pass); i++)
+    for (unsigned i = 0;
+         i < PASS_STEPS_MAX && step_once(pass) == STEP_DONE && goes_on_in_pass(pass) && vcpus_are_to_run(vcpus); i++)
         continue;
     restore(pass);
     vcpus_end_exclusive(vcpus);
     set_controls(pass->side, pass->side->vcpu->action == DEBUG_STEP);
+    if (pass->halts)
+        vcpus_serve_exit(vcpus, &(hvx_vcpu_exit_t){.reason = HVX_EXIT_HALT});
 }
 
 static struct pass begin_pass(const struct side *side)

@@ -109,7 +109,7 @@ static void stay_stopped(struct gdb_protocol *protocol)
     if (!protocol->owes_stop)
         return;
     protocol->owes_stop = false;
-    if (protocol->stop.reason == DEBUG_STOP_CRASHED && protocol->stop.text[0] != '\0')
+    if (protocol->stop.text[0] != '\0')
         put_console_line(protocol, protocol->stop.text);
     gdb_put_stop(protocol);
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 /* A vCPU thread's stack: plenty, and too small for a huge page, which would be 2 MiB of private memory for each. */
 static const size_t STACK_SIZE = 256 << 10;
@@ -31,6 +32,9 @@ struct vcpu_thread {
     int fd;
     /* owner: the thread */
     bool sandboxed;
+    /* It waited in HLT for what cannot come when it parked last, and RIP behind that. With a debugger. */
+    bool is_halted;
+    uint64_t halted_rip;
     /* It is, or is about to be, in the guest. With a debugger only. */
     atomic_bool inside;
     /* Signalled when a parked thread has something to do. */
@@ -58,6 +62,11 @@ struct vcpus {
     /* Guarded by lock, as all below. */
     bool capture;
     unsigned parked_count;
+    /* Who wants the guest for itself gets it in the order of asking: numbers given out, and whose turn it is. */
+    uint64_t next_turn;
+    uint64_t turn;
+    /* vCPUs that wait until they may enter the guest. */
+    unsigned waiting_count;
     struct boot_entry boot;
     unsigned boot_generation;
     /* Whether the thread that is starting has succeeded, and why not. */
@@ -150,16 +159,28 @@ static void stop_for_unknown(struct vcpu_thread *self, const hvx_vcpu_exit_t *ex
 
 /*
  * HLT in a space where no interrupt can come: the vCPU waits for the machine to end, to stop or to start again. In the
- * default space KVM waits itself.
+ * default space KVM waits itself, and knows that when it is run again.
  */
 static void wait_halted(struct vcpu_thread *self)
 {
     struct vcpus *group = self->group;
 
+    self->is_halted = hv_vcpu_read_register(self->id, HV_X86_RIP, &self->halted_rip) == HV_SUCCESS;
     pthread_mutex_lock(&group->lock);
     while (group->command == COMMAND_RUN)
         pthread_cond_wait(&group->changed, &group->lock);
     pthread_mutex_unlock(&group->lock);
+}
+
+/* A debugger that has stopped the machine lets it go on: who waited waits again, unless it was put elsewhere. */
+static void wait_halted_again(struct vcpu_thread *self)
+{
+    uint64_t rip;
+
+    if (self->is_halted && hv_vcpu_read_register(self->id, HV_X86_RIP, &rip) == HV_SUCCESS && rip == self->halted_rip)
+        wait_halted(self);
+    else
+        self->is_halted = false;
 }
 
 static void serve_exit(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
@@ -204,8 +225,10 @@ static void wait_for_others_turn(struct vcpu_thread *self)
 
     pthread_mutex_lock(&group->lock);
     pthread_cond_broadcast(&group->changed);
+    group->waiting_count++;
     while (group->exclusive != NULL && group->exclusive != self && group->command == COMMAND_RUN)
         pthread_cond_wait(&group->changed, &group->lock);
+    group->waiting_count--;
     pthread_mutex_unlock(&group->lock);
 }
 
@@ -243,6 +266,7 @@ static void run_debugged(struct vcpu_thread *self, const struct vcpus_debugger *
 
     if (!debugger->before_run(debugger->context, self->index, self->id))
         return;
+    wait_halted_again(self);
     while (atomic_load_explicit(&self->group->command, memory_order_acquire) == COMMAND_RUN) {
         if (!enter(self))
             continue;
@@ -287,13 +311,31 @@ static bool is_alone(const struct vcpu_thread *self)
     return alone;
 }
 
+/* Those that wait to enter the guest are let in for a moment first, or they might never be. With the lock held. */
+static void let_others_in(struct vcpus *vcpus)
+{
+    static const long nanoseconds = 1000000;
+    struct timespec until;
+
+    if (vcpus->waiting_count == 0 || vcpus->command != COMMAND_RUN)
+        return;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += nanoseconds;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    while (vcpus->command == COMMAND_RUN && pthread_cond_timedwait(&vcpus->changed, &vcpus->lock, &until) == 0)
+        continue;
+}
+
 void vcpus_begin_exclusive(struct vcpus *vcpus)
 {
     struct vcpu_thread *self = current_thread(vcpus);
 
     pthread_mutex_lock(&vcpus->lock);
-    while (vcpus->exclusive != NULL)
+    const uint64_t turn = vcpus->next_turn++;
+    while (vcpus->turn != turn)
         pthread_cond_wait(&vcpus->changed, &vcpus->lock);
+    let_others_in(vcpus);
     atomic_store(&vcpus->exclusive, self);
     for (unsigned i = 0; i < vcpus->started; i++)
         if (&vcpus->threads[i] != self && atomic_load(&vcpus->threads[i].inside))
@@ -307,8 +349,14 @@ void vcpus_end_exclusive(struct vcpus *vcpus)
 {
     pthread_mutex_lock(&vcpus->lock);
     atomic_store(&vcpus->exclusive, NULL);
+    vcpus->turn++;
     pthread_cond_broadcast(&vcpus->changed);
     pthread_mutex_unlock(&vcpus->lock);
+}
+
+bool vcpus_are_to_run(const struct vcpus *vcpus)
+{
+    return atomic_load_explicit(&vcpus->command, memory_order_acquire) == COMMAND_RUN;
 }
 
 bool vcpus_run_once(struct vcpus *vcpus, uint64_t deadline, hvx_vcpu_exit_t *exit)
@@ -317,7 +365,7 @@ bool vcpus_run_once(struct vcpus *vcpus, uint64_t deadline, hvx_vcpu_exit_t *exi
 
     hv_vcpu_run_until(self->id, deadline);
     hvx_vcpu_exit(self->id, exit);
-    return atomic_load_explicit(&vcpus->command, memory_order_acquire) == COMMAND_RUN;
+    return vcpus_are_to_run(vcpus);
 }
 
 void vcpus_serve_exit(struct vcpus *vcpus, const hvx_vcpu_exit_t *exit)
@@ -391,6 +439,7 @@ static int prepare_boot(struct vcpu_thread *self, struct error *error)
     pthread_mutex_unlock(&self->group->lock);
     if (!wanted)
         return 0;
+    self->is_halted = false;
     hv_return_t result = first ? HV_SUCCESS : leave_space(self);
     if (result == HV_SUCCESS && !first)
         result = hvx_vcpu_reset(self->id);
@@ -606,6 +655,11 @@ void vcpus_hold(struct vcpus *vcpus, unsigned index, bool held)
     pthread_mutex_lock(&vcpus->lock);
     vcpus->threads[index].is_held = held;
     pthread_mutex_unlock(&vcpus->lock);
+}
+
+void vcpus_wake(struct vcpus *vcpus, unsigned index)
+{
+    vcpus->threads[index].is_halted = false;
 }
 
 void vcpus_call(struct vcpus *vcpus, unsigned index, void (*function)(void *context, hv_vcpuid_t id), void *context)

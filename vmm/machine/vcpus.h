@@ -73,6 +73,8 @@ void vcpus_resume(struct vcpus *vcpus);
 
 /* While parked: whether a vCPU stays parked when the others run. */
 void vcpus_hold(struct vcpus *vcpus, unsigned index, bool held);
+/* While parked: a vCPU that waited in HLT, in a space where nothing can wake it, goes on behind that. */
+void vcpus_wake(struct vcpus *vcpus, unsigned index);
 
 /* While parked: calls a function on a vCPU's thread and waits for it. A boot that has been ordered is prepared first.
  */
@@ -80,12 +82,17 @@ void vcpus_call(struct vcpus *vcpus, unsigned index, void (*function)(void *cont
 
 /*
  * For a debugger, on the thread of a vCPU that is not in the guest: keeps all others out of the guest until it is
- * ended. Others that want the same wait.
+ * ended. Others that want the same have their turns in the order of asking, and those that want to enter the guest have
+ * a moment between two turns.
  */
 void vcpus_begin_exclusive(struct vcpus *vcpus);
 void vcpus_end_exclusive(struct vcpus *vcpus);
 
-/* The same: runs the vCPU until its next exit, or until deadline (see hv_vcpu_run_until()). Whether it is to go on. */
+/* Whether vCPUs are neither to park nor to end. Any thread. */
+bool vcpus_are_to_run(const struct vcpus *vcpus);
+
+/* Exclusively: runs the vCPU until its next exit, or until deadline (see hv_vcpu_run_until()). Whether it is to go on.
+ */
 bool vcpus_run_once(struct vcpus *vcpus, uint64_t deadline, hvx_vcpu_exit_t *exit);
 
 /* The same: does what an exit asks for, as if there were no debugger. */
