@@ -41,6 +41,9 @@ void pace_init(struct pace *pace);
 /* The decision: counts a turn that found one thing, or several; whether the thread is to be patient from now on. */
 bool pace_count(struct pace *pace, bool has_several);
 
+/* Before a turn with several is counted, which is enough then: more are certain to come. */
+void pace_expect_several(struct pace *pace);
+
 /*
  * The same on the thread, whose policy follows. A turn is what it did between two waits; one that found nothing is
  * none. Where the host does not allow it, the policy stays.

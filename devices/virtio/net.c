@@ -531,6 +531,9 @@ static void end_turn(struct virtio_net *net)
     const uint64_t sent = net->counters.sent - net->before.sent;
     const uint64_t received = net->counters.received - net->before.received;
 
+    /* The first packets of a stream decide how TCP goes on: they are to find what the others will. */
+    if (net->has_large)
+        pace_expect_several(&net->pace);
     if (sent + received > 0)
         pace_turn(&net->pace, sent > 1 || received > 1 || net->has_large);
     net->before = net->counters;

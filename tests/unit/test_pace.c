@@ -101,6 +101,17 @@ START_TEST(try_that_finds_several_goes_on_and_later_ones_come_soon_again)
 }
 END_TEST
 
+START_TEST(several_that_are_expected_make_it_patient_at_once)
+{
+    struct pace pace = {0};
+
+    pace_expect_several(&pace);
+    count_all(&pace, 1, true, true);
+    count_all(&pace, PACE_FULL - 1, false, true);
+    count_all(&pace, 1, false, false);
+}
+END_TEST
+
 /* Whatever comes, changes are few: each takes several turns. */
 START_TEST(changes_are_rare)
 {
@@ -170,6 +181,7 @@ int main(void)
     tcase_add_test(decision, every_second_turn_is_enough_to_become_patient);
     tcase_add_test(decision, patience_is_tried_less_and_less_often_while_it_is_in_vain);
     tcase_add_test(decision, try_that_finds_several_goes_on_and_later_ones_come_soon_again);
+    tcase_add_test(decision, several_that_are_expected_make_it_patient_at_once);
     tcase_add_loop_test(decision, changes_are_rare, 0, 11);
     suite_add_tcase(suite, decision);
 

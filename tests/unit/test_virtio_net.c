@@ -815,11 +815,11 @@ START_TEST(thread_is_patient_with_streams_and_not_with_pings)
     start_with_buffers(MERGEABLE);
     exchange(10, 60, 60);
     ck_assert_int_eq(sched_getscheduler(0), SCHED_OTHER);
-    exchange(4, 60000, 0);
+    exchange(1, 60000, 0);
     ck_assert_int_eq(sched_getscheduler(0), SCHED_BATCH);
     exchange(10, 60, 0);
     ck_assert_int_eq(sched_getscheduler(0), SCHED_OTHER);
-    exchange(4, 60, 6000);
+    exchange(1, 60, 6000);
     ck_assert_int_eq(sched_getscheduler(0), SCHED_BATCH);
     exchange(10, 60, 0);
     ck_assert_int_eq(sched_getscheduler(0), SCHED_OTHER);
