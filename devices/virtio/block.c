@@ -1,5 +1,7 @@
 #include "devices/virtio/block.h"
 
+#include "devices/host/pace.h"
+
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
@@ -56,6 +58,10 @@ struct virtio_block {
     int again;
     char serial[VIRTIO_BLK_ID_BYTES];
     unsigned in_flight;
+    /* Of the loop's thread: the most that were in flight since it last waited, with those that it took. */
+    unsigned found;
+    struct pace pace;
+    struct event_hook hook;
     struct queue_requests queues[VIRTIO_QUEUE_MAX];
     /* QUEUE_SIZE for each queue */
     struct request *requests;
@@ -293,6 +299,8 @@ static void take_request(struct virtio_block *block, unsigned queue, struct virt
         push(block, queue, chain, status, 0);
         return;
     }
+    if (block->found < block->in_flight)
+        block->found = block->in_flight;
     request->chain = chain;
     go_on(block, request, block_io_begin(&request->io, block->image));
 }
@@ -406,6 +414,17 @@ static void on_again(void *context, uint32_t events)
     pthread_mutex_lock(&block->device.lock);
     commit(block);
     pthread_mutex_unlock(&block->device.lock);
+}
+
+/* Before the loop waits. */
+static int end_turn(void *context)
+{
+    struct virtio_block *block = context;
+
+    if (block->found > 0)
+        pace_turn(&block->pace, block->found > 1);
+    block->found = 0;
+    return -1;
 }
 
 /* Steps that are out are waited for; where they lead to is dropped then. */
@@ -560,10 +579,14 @@ struct virtio_block *virtio_block_create(const struct virtio_environment *enviro
     }
     block->image = image;
     block->again = -1;
+    pace_init(&block->pace);
+    block->hook = (struct event_hook){.prepare = end_turn, .context = block};
     if (options->serial != NULL)
         memcpy(block->serial, options->serial, strnlen(options->serial, sizeof(block->serial)));
-    if (initialise(block, environment, options, error) == 0)
+    if (initialise(block, environment, options, error) == 0) {
+        event_loop_add_hook(block->device.loop, &block->hook);
         return block;
+    }
     virtio_block_destroy(block);
     return NULL;
 }
@@ -590,8 +613,10 @@ void virtio_block_destroy(struct virtio_block *block)
     if (block == NULL)
         return;
     drain(block);
-    if (block->engine != NULL && block->device.ops != NULL)
+    if (block->engine != NULL && block->device.ops != NULL) {
+        event_loop_remove_hook(block->device.loop, &block->hook);
         event_loop_remove(block->device.loop, block->engine->fd);
+    }
     if (block->again >= 0) {
         event_loop_remove(block->device.loop, block->again);
         close(block->again);

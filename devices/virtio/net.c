@@ -1,5 +1,7 @@
 #include "devices/virtio/net.h"
 
+#include "devices/host/pace.h"
+
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
@@ -27,6 +29,8 @@ enum {
     OLD_MAX = 1024,
     /* Milliseconds that the driver may hear later of packets that have been sent. */
     DEBT_MAX = 1,
+    /* Bytes of a packet that is one of many: somebody has filled it. */
+    LARGE_MIN = 4096,
 };
 /* Without offsetof's size, which enumerations are not for. */
 #define CONFIG_SIZE offsetof(struct virtio_net_config, mtu)
@@ -59,6 +63,10 @@ struct virtio_net {
     /* The driver has started anew, which the backend is to be told on the loop's thread. */
     bool is_fresh;
     struct event_hook hook;
+    struct pace pace;
+    /* What there had been at the end of the last turn; whether a large packet has come or gone since. */
+    struct virtio_net_counters before;
+    bool has_large;
     struct pair pairs[NET_QUEUE_PAIRS_MAX];
 };
 
@@ -206,6 +214,7 @@ static bool send_chain(struct virtio_net *net, unsigned pair, const struct virtq
     }
     if (wrong == NULL) {
         net->counters.sent++;
+        net->has_large = net->has_large || chain->readable_size >= LARGE_MIN;
         return true;
     }
     net->counters.sent_dropped++;
@@ -345,6 +354,7 @@ static void deliver(struct virtio_net *net, unsigned pair, struct buffers *buffe
     virtio_push_all(&net->device, receive_queue(pair), buffers->chains, written, used);
     forget(buffers, used);
     net->counters.received++;
+    net->has_large = net->has_large || size >= LARGE_MIN;
 }
 
 static void drop_received(struct virtio_net *net, const char *why)
@@ -515,16 +525,32 @@ static void serve_send(struct virtio_net *net, unsigned pair)
         tell_sent(net, pair);
 }
 
+/* A packet and its answer are one thing to wait for. */
+static void end_turn(struct virtio_net *net)
+{
+    const uint64_t sent = net->counters.sent - net->before.sent;
+    const uint64_t received = net->counters.received - net->before.received;
+
+    /* The first packets of a stream decide how TCP goes on: they are to find what the others will. */
+    if (net->has_large)
+        pace_expect_several(&net->pace);
+    if (sent + received > 0)
+        pace_turn(&net->pace, sent > 1 || received > 1 || net->has_large);
+    net->before = net->counters;
+    net->has_large = false;
+}
+
 /*
  * Before the loop waits. A driver that is told of received packets looks for those that have been sent too, as Linux'
  * does, and then wants no second interrupt. So that is put off to the loop's next turn, and for DEBT_MAX at most.
  */
-static int pay_debts(void *context)
+static int before_wait(void *context)
 {
     struct virtio_net *net = context;
     int timeout = -1;
 
     pthread_mutex_lock(&net->device.lock);
+    end_turn(net);
     for (unsigned pair = 0; pair < net->options.queue_pairs && virtio_is_running(&net->device); pair++) {
         if (net->pairs[pair].debt == DEBT_OLD)
             tell_sent(net, pair);
@@ -883,7 +909,8 @@ struct virtio_net *virtio_net_create(const struct virtio_environment *environmen
         return NULL;
     }
     net->backend = backend;
-    net->hook = (struct event_hook){.prepare = pay_debts, .context = net};
+    pace_init(&net->pace);
+    net->hook = (struct event_hook){.prepare = before_wait, .context = net};
     if (virtio_init(&net->device, &ops, environment, offered_features(backend, pairs), 2 * pairs + 1, QUEUE_SIZE,
                     error) < 0) {
         free_net(net);

@@ -387,6 +387,48 @@ START_TEST(signals_reach_threads_of_this_process_only)
 }
 END_TEST
 
+static pid_t policy_of;
+static int policy;
+
+static void set_policy(void)
+{
+    const struct sched_param parameters = {0};
+
+    (void)syscall(SYS_sched_setscheduler, policy_of, policy, &parameters);
+}
+
+static void set_policies(void)
+{
+    const struct sched_param parameters = {0};
+
+    child_check(sched_setscheduler(0, SCHED_BATCH, &parameters) == 0);
+    child_check(sched_setscheduler(0, SCHED_OTHER, &parameters) == 0);
+}
+
+START_TEST(threads_of_devices_choose_between_two_policies_for_themselves)
+{
+    static const int others[] = {SCHED_FIFO, SCHED_RR, SCHED_IDLE, SCHED_BATCH | SCHED_RESET_ON_FORK};
+    const enum sandbox_thread kind = kinds[_i];
+
+    policy_of = 0;
+    policy = SCHED_BATCH;
+    if (kind != SANDBOX_DISK && kind != SANDBOX_TAP && kind != SANDBOX_SLIRP) {
+        expect_refused(set_policy, kind, "sched_setscheduler (144)");
+        return;
+    }
+    expect_allowed(set_policies, kind);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        policy = others[i];
+        expect_refused(set_policy, kind, "sched_setscheduler (144)");
+    }
+    policy_of = getpid();
+    policy = SCHED_BATCH;
+    expect_refused(set_policy, kind, "sched_setscheduler (144)");
+    policy = SCHED_OTHER;
+    expect_refused(set_policy, kind, "sched_setscheduler (144)");
+}
+END_TEST
+
 static void call_by_the_32_bit_door(void)
 {
     long number = 20; /* getpid there, writev here */
@@ -684,6 +726,7 @@ int main(void)
     tcase_add_loop_test(refused, executable_memory_is_refused, 0, KIND_COUNT);
     tcase_add_loop_test(refused, an_ioctl_that_is_not_listed_is_refused_with_its_request, 0, KIND_COUNT);
     tcase_add_loop_test(refused, signals_reach_threads_of_this_process_only, 0, KIND_COUNT);
+    tcase_add_loop_test(refused, threads_of_devices_choose_between_two_policies_for_themselves, 0, KIND_COUNT);
     tcase_add_loop_test(refused, the_32_bit_door_is_shut, 0, KIND_COUNT);
     suite_add_tcase(suite, refused);
 

@@ -1099,6 +1099,57 @@ START_TEST(no_more_are_in_flight_than_a_queue_holds)
 }
 END_TEST
 
+static void set_policy(int policy)
+{
+    const struct sched_param parameters = {0};
+
+    ck_assert_int_eq(sched_setscheduler(0, policy, &parameters), 0);
+}
+
+/* So many rounds of requests at a time. */
+static void run_rounds(unsigned rounds, unsigned requests)
+{
+    for (unsigned i = 0; i < rounds; i++) {
+        for (unsigned slot = 0; slot < requests; slot++)
+            add(slot, VIRTIO_BLK_T_IN, slot, DATA + 0x1000 * slot, 512);
+        finish(requests);
+        pump();
+    }
+}
+
+START_TEST(thread_is_patient_while_requests_are_several)
+{
+    set_policy(SCHED_OTHER);
+    open_disk((enum kind)_i);
+    start(FLUSH);
+    run_rounds(20, 1);
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_OTHER);
+    run_rounds(4, 2);
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_BATCH);
+    run_rounds(10, 1);
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_OTHER);
+}
+END_TEST
+
+/* Found at different times, and not done in between. */
+START_TEST(requests_in_flight_are_several)
+{
+    set_policy(SCHED_OTHER);
+    open_held_disk();
+    start(FLUSH);
+    for (unsigned slot = 0; slot < 5; slot++) {
+        ck_assert_int_eq(sched_getscheduler(0), SCHED_OTHER);
+        add(slot, VIRTIO_BLK_T_IN, slot, DATA + 0x1000 * slot, 512);
+        virtio_notify(device, 0);
+        pump();
+        pump();
+    }
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_BATCH);
+    release(5);
+    wait_for(5);
+}
+END_TEST
+
 static void *serve_once(void *context)
 {
     (void)context;
@@ -1350,6 +1401,8 @@ static void add_trouble_tests(TCase *tests)
     tcase_add_loop_test(tests, reset_waits_for_what_is_in_flight_and_drops_it, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, reset_ends_a_request_between_two_steps);
     tcase_add_test(tests, no_more_are_in_flight_than_a_queue_holds);
+    tcase_add_loop_test(tests, thread_is_patient_while_requests_are_several, 0, KIND_COUNT);
+    tcase_add_test(tests, requests_in_flight_are_several);
     tcase_add_loop_test(tests, end_waits_for_requests_of_a_thread_that_has_ended, 0, KIND_COUNT);
     tcase_add_loop_test(tests, real_engines_stop_with_requests_in_flight, 0, KIND_COUNT);
     tcase_add_test(tests, files_that_are_no_disks_are_refused);

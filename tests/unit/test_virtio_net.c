@@ -11,6 +11,7 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -784,6 +785,52 @@ START_TEST(interrupt_that_waits_goes_with_a_reset)
 }
 END_TEST
 
+/* ---- When the thread goes on ---- */
+
+/* So many turns of a packet sent and one received, if its size is not 0. */
+static void exchange(unsigned count, uint32_t sent_size, size_t received_size)
+{
+    const struct virtio_net_hdr_v1 header = {0};
+
+    host.incoming_count = 0;
+    host.incoming_next = 0;
+    host.sent_count = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (received_size > 0)
+            arrive(received_size, i);
+        add_packet(BUFFERS + 0x80000, &header, sent_size, 1);
+        serve_send();
+        tell_of_packets();
+        turn();
+    }
+}
+
+START_TEST(thread_is_patient_with_streams_and_not_with_pings)
+{
+    const struct sched_param parameters = {0};
+
+    ck_assert_int_eq(sched_setscheduler(0, SCHED_OTHER, &parameters), 0);
+    teardown();
+    setup();
+    start_with_buffers(MERGEABLE);
+    exchange(10, 60, 60);
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_OTHER);
+    exchange(1, 60000, 0);
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_BATCH);
+    exchange(10, 60, 0);
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_OTHER);
+    exchange(1, 60, 6000);
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_BATCH);
+    exchange(10, 60, 0);
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_OTHER);
+    for (unsigned i = 0; i < 4; i++) {
+        add_packet(BUFFERS + 0x90000, &(struct virtio_net_hdr_v1){0}, 60, 1);
+        exchange(1, 60, 0);
+    }
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_BATCH);
+}
+END_TEST
+
 /* ---- The host's troubles ---- */
 
 static uint16_t status_of_link(void)
@@ -1134,6 +1181,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tests, sent_packets_without_answers_interrupt_at_once, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, second_packet_waits_for_no_interrupt);
     tcase_add_test(tests, interrupt_that_waits_goes_with_a_reset);
+    tcase_add_test(tests, thread_is_patient_with_streams_and_not_with_pings);
     tcase_add_test(tests, lost_host_takes_the_link_down_and_nothing_else);
     tcase_add_test(tests, failing_reads_do_not_go_on_without_end);
     tcase_add_loop_test(tests, control_requests_are_answered, 0, FAKE_QUEUE_FORM_COUNT);

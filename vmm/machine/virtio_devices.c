@@ -10,8 +10,6 @@
 #include "vmm/maps/device_plan.h"
 #include "vmm/sandbox/sandbox.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 
 /* One device: what it is, and how it is reached. */
@@ -49,24 +47,10 @@ unsigned virtio_devices_sandboxes(const struct config *config)
 
 /* ---- Threads ---- */
 
-/*
- * Where a guest shares its processor with its network's thread, each packet would put the guest aside at once and come
- * alone, with interrupts of its own. A thread of this policy waits until the guest does, or has had its time, and finds
- * several. It is no different where there are processors for both. A disk's requests are waited for more often.
- */
-static void let_guest_go_on(void)
-{
-    const struct sched_param parameters = {.sched_priority = 0};
-
-    (void)pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
-}
-
 static int enter_sandbox(void *context, const char *thread_name, struct error *error)
 {
     const struct entry *entry = context;
 
-    if (entry->instance.device_config->kind == CONFIG_DEVICE_NET)
-        let_guest_go_on();
     return sandbox_enter(virtio_instance_thread(entry->instance.device_config), thread_name, error);
 }
 

@@ -42,6 +42,8 @@ struct rule {
     uint8_t argument;
     /* The value is this process's number, which the table cannot know. */
     bool value_is_pid;
+    /* The first argument is 0 too, which is how such calls name the thread that makes them. */
+    bool is_of_caller;
     /* 0: every call of it. */
     uint32_t mask;
     uint32_t value;
@@ -50,19 +52,23 @@ struct rule {
 /* The kernel uses 32 bits of the arguments that rules look at. The reasons are for the reader alone. */
 #define CALL(name, threads, why)                                                                                       \
     {                                                                                                                  \
-        __NR_##name, threads, 0, false, 0, 0                                                                           \
+        __NR_##name, threads, 0, false, false, 0, 0                                                                    \
     }
 #define CALL_WHEN(name, threads, argument, mask, value, why)                                                           \
     {                                                                                                                  \
-        __NR_##name, threads, argument, false, mask, value                                                             \
+        __NR_##name, threads, argument, false, false, mask, value                                                      \
     }
 #define CALL_ON_SELF(name, threads, why)                                                                               \
     {                                                                                                                  \
-        __NR_##name, threads, 0, true, UINT32_MAX, 0                                                                   \
+        __NR_##name, threads, 0, true, false, UINT32_MAX, 0                                                            \
+    }
+#define CALL_ON_CALLER(name, threads, argument, value, why)                                                            \
+    {                                                                                                                  \
+        __NR_##name, threads, argument, false, true, UINT32_MAX, value                                                 \
     }
 #define IOCTL(request, threads, why)                                                                                   \
     {                                                                                                                  \
-        __NR_ioctl, threads, 1, false, UINT32_MAX, request                                                             \
+        __NR_ioctl, threads, 1, false, false, UINT32_MAX, request                                                      \
     }
 
 /* Everything that may be called. A new row says who needs it for what. */
@@ -111,6 +117,10 @@ static const struct rule rules[] = {
     IOCTL(KVM_IRQ_LINE, ANY, "interrupts of devices"),
     IOCTL(KVM_SET_GSI_ROUTING, ANY, "what their messages are"),
     IOCTL(KVM_IOEVENTFD, ANY, "where the guest notifies them"),
+
+    /* threads of devices: devices/host/pace.h. No other thread's policy, and none that comes before others. */
+    CALL_ON_CALLER(sched_setscheduler, WORKERS, 1, SCHED_BATCH, "the guest goes on, and brings several requests"),
+    CALL_ON_CALLER(sched_setscheduler, WORKERS, 1, SCHED_OTHER, "the guest is put aside, and waits less"),
 
     /* event loops */
     CALL(epoll_wait, LOOPS, "its heart"),
@@ -259,13 +269,14 @@ static int add_rule(scmp_filter_ctx context, const struct rule *rule)
 {
     if (rule->mask == 0)
         return seccomp_rule_add_exact_array(context, SCMP_ACT_ALLOW, rule->call, 0, NULL);
-    const struct scmp_arg_cmp condition = {
-        .arg = rule->argument,
-        .op = SCMP_CMP_MASKED_EQ,
-        .datum_a = rule->mask,
-        .datum_b = rule->value_is_pid ? (uint32_t)getpid() : rule->value,
+    const struct scmp_arg_cmp conditions[] = {
+        {.arg = rule->argument,
+         .op = SCMP_CMP_MASKED_EQ,
+         .datum_a = rule->mask,
+         .datum_b = rule->value_is_pid ? (uint32_t)getpid() : rule->value},
+        {.arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = UINT32_MAX, .datum_b = 0},
     };
-    return seccomp_rule_add_exact_array(context, SCMP_ACT_ALLOW, rule->call, 1, &condition);
+    return seccomp_rule_add_exact_array(context, SCMP_ACT_ALLOW, rule->call, rule->is_of_caller ? 2 : 1, conditions);
 }
 
 static int add_rules(scmp_filter_ctx context, enum sandbox_thread kind, const struct rule *from, size_t count)
