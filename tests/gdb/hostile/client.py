@@ -121,7 +121,7 @@ class Client:
     def is_connected(self, path):
         try:
             self.socket.connect(path)
-        except BlockingIOError:     # others wait in line
+        except (BlockingIOError, ConnectionRefusedError):   # others wait in line, or it does not listen yet
             return False
         return True
 
