@@ -29,7 +29,7 @@ static const struct scenario_key top_keys[] = {
     {"variables", SCENARIO_TYPE_OTHER, .doc = "variables that are set from the start"},
     {"defaults", SCENARIO_TYPE_OTHER, .doc = "what steps of this file have where they say nothing else"},
     {"matrix", SCENARIO_TYPE_OTHER, .doc = "axes; the test is run once for each combination"},
-    {"step", SCENARIO_TYPE_OTHER, .doc = "what is done, in this order"},
+    {"step", SCENARIO_TYPE_OTHER, .is_required = true, .doc = "what is done, in this order"},
 };
 
 /* Read into a file's own defaults. */
