@@ -470,6 +470,71 @@ START_TEST(a_flood_of_trouble_is_counted_and_bounded)
 }
 END_TEST
 
+START_TEST(what_is_ignored_is_no_trouble)
+{
+    struct pattern *const ignored[] = {compile("xstate_init\\+"), compile("no_such")};
+    const struct console_watch_options options = {.ignored = ignored, .ignored_count = 2};
+    struct error error;
+
+    console_watch_free(watch);
+    watch = console_watch_create(&options, &error);
+    feed("[    1.0] WARNING: CPU: 0 PID: 0 at a.c:1 xstate_init+0x1/0x2\n");
+    ck_assert_uint_eq(console_watch_trouble_total(watch), 0);
+    ck_assert_uint_eq(console_watch_ignored(watch), 1);
+    /* A process cannot have a panic ignored by what it prints in front. */
+    feed("xstate_init+ Kernel panic - not syncing: x\n");
+    ck_assert_uint_eq(console_watch_trouble_total(watch), 1);
+    /* What is ignored takes no room from what is not. */
+    for (unsigned i = 0; i < 2 * CONSOLE_TROUBLE_MAX; i++)
+        feed("BUG: xstate_init+\n");
+    feed("BUG: another\n");
+    ck_assert_uint_eq(console_watch_trouble_total(watch), 2);
+    ck_assert_str_eq(console_watch_trouble(watch, 1)->text, "BUG: another");
+    teardown();
+    watch = NULL;
+    pattern_free(ignored[0]);
+    pattern_free(ignored[1]);
+}
+END_TEST
+
+/* Logs of real boots. */
+START_TEST(recorded_logs)
+{
+    static const struct {
+        const char *name;
+        uint64_t counts[TROUBLE_KIND_COUNT];
+        const char *expect;
+    } logs[] = {
+        {"systemd-6.1.log", {0}, "Welcome to (?<name>\\S+)"},
+        {"kunit-6.12.log", {0}, "KTAP version 1"},
+        {"warning-6.12.log", {[TROUBLE_WARNING] = 1}, "Linux version 6\\.12\\."},
+        {"sysrq-crash-6.12.log", {[TROUBLE_PANIC] = 1}, "sysrq: Trigger a crash$"},
+        {"kunit-panic.log", {[TROUBLE_PAGE_FAULT] = 1, [TROUBLE_OOPS] = 1, [TROUBLE_PANIC] = 2}, "#PF: "},
+    };
+
+    for (size_t i = 0; i < sizeof(logs) / sizeof(logs[0]); i++) {
+        char path[256];
+        char bytes[1000];
+        size_t count;
+        teardown();
+        setup();
+        (void)snprintf(path, sizeof(path), SOURCE_FOLDER "/tests/scenarios/logs/%s", logs[i].name);
+        FILE *file = fopen(path, "r");
+        struct pattern *pattern = compile(logs[i].expect);
+        ck_assert_ptr_nonnull(file);
+        while ((count = fread(bytes, 1, sizeof(bytes), file)) > 0)
+            console_watch_feed(watch, 1, bytes, count);
+        (void)fclose(file);
+        console_watch_finish(watch);
+        for (int kind = 0; kind < TROUBLE_KIND_COUNT; kind++)
+            ck_assert_uint_eq(console_watch_trouble_count(watch, (enum trouble_kind)kind), logs[i].counts[kind]);
+        console_watch_expect(watch, pattern, NULL, 0);
+        ck_assert_int_eq(console_watch_state(watch), CONSOLE_FOUND);
+        pattern_free(pattern);
+    }
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *all = suite_create("console_watch");
@@ -500,6 +565,8 @@ static Suite *suite(void)
     tcase_add_checked_fixture(trouble, setup, teardown);
     tcase_add_test(trouble, trouble_is_seen_whatever_is_expected);
     tcase_add_test(trouble, nothing_hides_trouble);
+    tcase_add_test(trouble, what_is_ignored_is_no_trouble);
+    tcase_add_test(trouble, recorded_logs);
     tcase_add_test(trouble, an_unfinished_line_tells_once);
     tcase_add_test(trouble, a_flood_of_trouble_is_counted_and_bounded);
     tcase_set_timeout(trouble, 60);

@@ -55,6 +55,7 @@ START_TEST(steps_are_as_in_the_file)
     ck_assert_uint_eq(scenario->limit_ns, 600 * SECOND);
     ck_assert(scenario->allowed[TROUBLE_WARNING] && scenario->allowed[TROUBLE_LOCKDEP]);
     ck_assert(!scenario->allowed[TROUBLE_PANIC] && scenario->expected[TROUBLE_PANIC]);
+    ck_assert_uint_eq(scenario->ignored.count, 2);
     ck_assert_uint_eq(scenario->step_count, 19);
 
     /* Of the file that is included; the includer's defaults. */
@@ -69,7 +70,7 @@ START_TEST(steps_are_as_in_the_file)
     ck_assert_uint_eq(step[2].forbidden.count, 2);
     ck_assert_str_eq(step[2].forbidden.items[1].text, "timed out");
     ck_assert_str_eq(step[2].message.text, "no prompt for ${user}");
-    ck_assert_uint_eq(step[2].position.line, 36);
+    ck_assert_uint_eq(step[2].position.line, 37);
     ck_assert(!step[3].is_raw);
     ck_assert(step[4].is_raw);
     ck_assert_str_eq(step[4].what.text, "\x03");

@@ -46,6 +46,7 @@ struct console_watch {
 
     uint64_t trouble_counts[TROUBLE_KIND_COUNT];
     uint64_t trouble_total;
+    uint64_t ignored;
     struct console_trouble trouble[CONSOLE_TROUBLE_MAX];
 
     char text[CONSOLE_LINE_MAX];
@@ -186,9 +187,25 @@ void console_watch_skip(struct console_watch *watch)
 
 /* ---- Trouble ---- */
 
+/* A pattern that is given up ignores nothing. */
+static bool is_ignored(const struct console_watch *watch, const char *line, size_t length, size_t start)
+{
+    struct error error;
+
+    for (size_t i = 0; i < watch->options.ignored_count; i++) {
+        if (pattern_match(watch->options.ignored[i], line, length, start, false, &error) == PATTERN_MATCH)
+            return true;
+    }
+    return false;
+}
+
 static void keep_trouble(struct console_watch *watch, enum trouble_kind kind, const char *text, size_t length,
                          size_t start)
 {
+    if (is_ignored(watch, text, length, start)) {
+        watch->ignored++;
+        return;
+    }
     watch->trouble_counts[kind]++;
     if (watch->trouble_total++ >= CONSOLE_TROUBLE_MAX)
         return;
@@ -458,6 +475,11 @@ uint64_t console_watch_trouble_count(const struct console_watch *watch, enum tro
 uint64_t console_watch_trouble_total(const struct console_watch *watch)
 {
     return watch->trouble_total;
+}
+
+uint64_t console_watch_ignored(const struct console_watch *watch)
+{
+    return watch->ignored;
 }
 
 const struct console_trouble *console_watch_trouble(const struct console_watch *watch, size_t index)

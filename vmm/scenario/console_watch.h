@@ -52,6 +52,12 @@ struct console_watch_options {
     /* Gets every line when it has ended; the text is valid during the call. NULL: nobody does. */
     void (*line)(void *opaque, const struct console_line *line);
     void *opaque;
+    /*
+     * Trouble that is none: count patterns, matched against a line from the words of trouble on, so that nothing that
+     * another program has printed in front of them counts. They stay the caller's, and must live as long as the watch.
+     */
+    struct pattern *const *ignored;
+    size_t ignored_count;
 };
 
 struct console_trouble {
@@ -123,6 +129,8 @@ uint64_t console_watch_missed(const struct console_watch *watch);
 /* How many times this kind of trouble was seen, and all kinds; and the first CONSOLE_TROUBLE_MAX. */
 uint64_t console_watch_trouble_count(const struct console_watch *watch, enum trouble_kind kind);
 uint64_t console_watch_trouble_total(const struct console_watch *watch);
+/* How many times trouble was ignored, which the others leave out. */
+uint64_t console_watch_ignored(const struct console_watch *watch);
 /* NULL behind the last. Valid as long as the watch. */
 const struct console_trouble *console_watch_trouble(const struct console_watch *watch, size_t index);
 

@@ -508,6 +508,7 @@ void scenario_free(struct scenario *scenario)
         free(scenario->files[i]);
     scenario_overrides_free(&scenario->overrides);
     scenario_text_free(&scenario->machine);
+    scenario_texts_free(&scenario->ignored);
     free(scenario->steps);
     free(scenario->axes);
     free(scenario->cases);

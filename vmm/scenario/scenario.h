@@ -188,6 +188,8 @@ struct scenario {
     /* By kind: what does not make the test fail, and what has to happen (and does not, either). */
     bool allowed[TROUBLE_KIND_COUNT];
     bool expected[TROUBLE_KIND_COUNT];
+    /* Trouble that is none, by its line from the words of trouble on (TP, with what a case starts with) */
+    struct scenario_texts ignored;
 
     struct scenario_step *steps;
     size_t step_count;

@@ -204,18 +204,21 @@ static const char *nearest_name(const struct names *names, const char *name)
     return nearest;
 }
 
-static int fail_not_set(const struct checker *checker, const struct scenario_text *text, const char *key,
-                        const struct template_piece *piece)
+static int fail_not_set(const struct checker *checker, const struct scenario_text *text,
+                        const struct scenario_table *table, const char *key, const struct template_piece *piece)
 {
     char name[PATTERN_NAME_SIZE];
     char full[SCENARIO_KEY_SIZE];
 
     (void)snprintf(name, sizeof(name), "%.*s", (int)piece->length, piece->text);
-    (void)scenario_key_name(&scenario_step_table, key, full);
+    (void)scenario_key_name(table, key, full);
     const char *nearest = nearest_name(&checker->set, name);
-    if (has_name(&checker->later, name, piece->length))
+    if (table == &scenario_top_table)
         return scenario_fail_at(&text->position, full, checker->error,
-                                "\"${%s}\" is set only by this step or a later one; move that up", name);
+                                "\"${%s}\" is not set from the start; set it in [variables]", name);
+    if (has_name(&checker->later, name, piece->length))
+        return scenario_fail_at(&text->position, full, checker->error, "\"${%s}\" is set only by %s; move that up",
+                                name, table == &scenario_step_table ? "this step or a later one" : "a step");
     if (nearest != NULL)
         return scenario_fail_at(&text->position, full, checker->error,
                                 "\"${%s}\" is never set; did you mean \"${%s}\"?", name, nearest);
@@ -224,7 +227,8 @@ static int fail_not_set(const struct checker *checker, const struct scenario_tex
         "\"${%s}\" is never set; capture it with \"(?<%s>...)\" in a pattern, or set it in [variables]", name, name);
 }
 
-static int check_uses(const struct checker *checker, const struct scenario_text *text, const char *key)
+static int check_uses(const struct checker *checker, const struct scenario_text *text,
+                      const struct scenario_table *table, const char *key)
 {
     const char *at = text->text;
 
@@ -235,14 +239,15 @@ static int check_uses(const struct checker *checker, const struct scenario_text 
         if (piece.kind == TEMPLATE_END)
             return 0;
         if (piece.kind == TEMPLATE_VARIABLE && !has_name(&checker->set, piece.text, piece.length))
-            return fail_not_set(checker, text, key, &piece);
+            return fail_not_set(checker, text, table, key, &piece);
     }
 }
 
-static int check_list_uses(const struct checker *checker, const struct scenario_texts *texts, const char *key)
+static int check_list_uses(const struct checker *checker, const struct scenario_texts *texts,
+                           const struct scenario_table *table, const char *key)
 {
     for (size_t i = 0; i < texts->count; i++) {
-        if (check_uses(checker, &texts->items[i], key) < 0)
+        if (check_uses(checker, &texts->items[i], table, key) < 0)
             return -1;
     }
     return 0;
@@ -256,17 +261,28 @@ static bool has_template(const struct scenario_step *step)
 
 static int check_step_uses(const struct checker *checker, const struct scenario_step *step)
 {
-    const char *own = step->kind == SCENARIO_KTAP ? "command" : scenario_step_name(step->kind);
+    const struct scenario_table *table = &scenario_step_table;
+    const struct {
+        const struct scenario_text *text;
+        const char *key;
+    } texts[] = {
+        {has_template(step) ? &step->what : NULL,
+         step->kind == SCENARIO_KTAP ? "command" : scenario_step_name(step->kind)},
+        {step->kind == SCENARIO_PUT ? &step->to : NULL, "to"},
+        {&step->output, "output"},
+        {&step->errors, "error"},
+        {&step->input, "input"},
+        {&step->message, "message"},
+    };
 
-    if (has_template(step) && check_uses(checker, &step->what, own) < 0)
+    if (check_list_uses(checker, &step->forbidden, table, "not") < 0 ||
+        check_list_uses(checker, &step->commands, table, "gdb") < 0)
         return -1;
-    if (step->kind == SCENARIO_PUT && check_uses(checker, &step->to, "to") < 0)
-        return -1;
-    if (check_list_uses(checker, &step->forbidden, "not") < 0 || check_list_uses(checker, &step->commands, "gdb") < 0 ||
-        check_uses(checker, &step->output, "output") < 0 || check_uses(checker, &step->errors, "error") < 0 ||
-        check_uses(checker, &step->input, "input") < 0)
-        return -1;
-    return check_uses(checker, &step->message, "message");
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (texts[i].text != NULL && check_uses(checker, texts[i].text, table, texts[i].key) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static const struct scenario_axis *find_axis(const struct scenario *scenario, const char *name)
@@ -343,7 +359,7 @@ static int check_variables(struct checker *checker)
 {
     const struct scenario *scenario = checker->scenario;
 
-    if (set_first_names(checker) < 0)
+    if (set_first_names(checker) < 0 || check_list_uses(checker, &scenario->ignored, &scenario_top_table, "ignore") < 0)
         return -1;
     for (size_t i = 0; i < scenario->step_count; i++) {
         if (set_step_names(checker, &checker->later, &scenario->steps[i]) < 0)
