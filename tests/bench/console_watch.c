@@ -1,7 +1,8 @@
 /*
  * How fast a console is watched: a boot log over and over, in portions as a serial port or a pipe gives them, with all
  * signatures of trouble and a pattern that is expected and never comes.
- * usage: bench_console_watch ROUNDS [MIB [LOG]]; prints samples for tools/bench: who, quantity, MB/s
+ * usage: bench_console_watch ROUNDS [MIB [LOG]]; prints samples for tools/bench: who, quantity, MB for each second of
+ * the processor
  */
 #include "vmm/scenario/console_watch.h"
 
@@ -39,7 +40,7 @@ static double now(void)
 {
     struct timespec time;
 
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 

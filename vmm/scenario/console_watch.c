@@ -291,10 +291,10 @@ static void end_unfinished(struct console_watch *watch)
     end_piece(watch, false);
 }
 
-/* Neither ends a line nor needs to be taken out. */
+/* Neither ends a line nor is taken out of it, or may be. */
 static bool is_plain(char byte)
 {
-    return (unsigned char)byte >= 0x20 || byte == '\t';
+    return byte != '\0' && byte != '\n' && byte != '\r' && byte != '\x1b';
 }
 
 /* All at once, for compilers that do many bytes in a step. */
@@ -303,14 +303,15 @@ static bool are_plain(const char *bytes, size_t length)
     unsigned strange = 0;
 
     for (size_t i = 0; i < length; i++)
-        strange |= (unsigned)((unsigned char)bytes[i] < 0x20) & (unsigned)(bytes[i] != '\t');
+        strange |= (unsigned)(bytes[i] == '\0') | (unsigned)(bytes[i] == '\n') | (unsigned)(bytes[i] == '\r') |
+                   (unsigned)(bytes[i] == '\x1b');
     return strange == 0;
 }
 
 /* How many plain bytes there are at the start. */
 static size_t count_plain(const char *bytes, size_t length)
 {
-    enum { BLOCK = 256 };
+    enum { BLOCK = 64 };
     size_t count = 0;
 
     while (length - count >= BLOCK && are_plain(bytes + count, BLOCK))

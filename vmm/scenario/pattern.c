@@ -32,6 +32,7 @@ struct pattern {
     pcre2_code *code;
     pcre2_match_data *match;
     pcre2_match_context *context;
+    /* NULL: not compiled to machine code */
     pcre2_jit_stack *jit_stack;
     unsigned long long budget_ns;
     size_t capture_count;
@@ -214,19 +215,32 @@ static enum pattern_result judge(const struct pattern *pattern, int code, struct
     return code >= 0 ? PATTERN_MATCH : give_up(pattern, error, "cannot be matched");
 }
 
+/* Both do the same; the first leaves out checks of what is known here, which cost as much as a short line. */
+static int match(const struct pattern *pattern, const char *subject, size_t length, size_t from, uint32_t options)
+{
+    const PCRE2_SPTR bytes = (PCRE2_SPTR)subject;
+
+    if (pattern->jit_stack != NULL)
+        return pcre2_jit_match(pattern->code, bytes, length, from, options, pattern->match, pattern->context);
+    return pcre2_match(pattern->code, bytes, length, from, options, pattern->match, pattern->context);
+}
+
 enum pattern_result pattern_match(struct pattern *pattern, const char *subject, size_t length, size_t from,
                                   bool unfinished, struct error *error)
 {
     const uint32_t options = unfinished ? PCRE2_PARTIAL_HARD : 0;
-    const bool is_long = length - from > STRETCH;
-    const unsigned long long started = is_long ? processor_time() : 0;
 
+    /* Few places need no clock. */
+    if (length - from <= STRETCH)
+        return judge(pattern, match(pattern, subject, length, from, options), error);
+    const unsigned long long started = processor_time();
     for (;;) {
         /* Starts that come next; PCRE2 takes the last of them as well. */
-        (void)pcre2_set_offset_limit(pattern->context, is_long ? from + STRETCH - 1 : PCRE2_UNSET);
-        const int code =
-            pcre2_match(pattern->code, (PCRE2_SPTR)subject, length, from, options, pattern->match, pattern->context);
-        if (code != PCRE2_ERROR_NOMATCH || !is_long || length - from < STRETCH)
+        const bool is_last = length - from < STRETCH;
+        (void)pcre2_set_offset_limit(pattern->context, is_last ? PCRE2_UNSET : from + STRETCH - 1);
+        const int code = match(pattern, subject, length, from, options);
+        (void)pcre2_set_offset_limit(pattern->context, PCRE2_UNSET);
+        if (code != PCRE2_ERROR_NOMATCH || is_last)
             return judge(pattern, code, error);
         from += STRETCH;
         if (processor_time() - started > pattern->budget_ns)
