@@ -437,7 +437,11 @@ START_TEST(nothing_hides_trouble)
         teardown();
         setup();
         console_watch_feed(watch, 1, filler, before);
-        feed(panic);
+        if (before % 2 == 0)
+            feed(panic);
+        else
+            for (size_t i = 0; i < sizeof(panic) - 1; i++)
+                console_watch_feed(watch, 1, panic + i, 1);
         ck_assert_uint_eq(console_watch_trouble_total(watch), 1);
         ck_assert_ptr_nonnull(strstr(console_watch_trouble(watch, 0)->text, "not syncing"));
     }
