@@ -31,6 +31,9 @@
 /* Instances of trouble that are kept; all are counted. */
 #define CONSOLE_TROUBLE_MAX 64u
 #define CONSOLE_TROUBLE_TEXT_SIZE 256u
+/* How long a console is silent before console_watch_settle() is due: longer than one that prints pauses within a line.
+ */
+#define CONSOLE_QUIET_NS 200000000ull
 /* Patterns that must not be seen while one is waited for. */
 #define CONSOLE_FORBIDDEN_MAX 16u
 
