@@ -17,6 +17,7 @@ endforeach()
 find_program(MANDOC mandoc)
 if(MANDOC)
     add_test(NAME manual.lint COMMAND ${MANDOC} -T lint -W warning
-             ${CMAKE_SOURCE_DIR}/docs/man/quire.1 ${CMAKE_SOURCE_DIR}/docs/man/quire.toml.5)
+             ${CMAKE_SOURCE_DIR}/docs/man/quire.1 ${CMAKE_SOURCE_DIR}/docs/man/quire.toml.5
+             ${CMAKE_SOURCE_DIR}/docs/man/quire.scenario.5)
     set_tests_properties(manual.lint PROPERTIES LABELS unit)
 endif()

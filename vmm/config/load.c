@@ -136,46 +136,6 @@ static int read_section(struct load *load, const struct toml_node *node)
     return node->kind == TOML_KIND_TABLE ? fail_unknown_section(load, node) : fail_unknown_key(load, NULL, node);
 }
 
-/* What helps against the commonest slips, by what toml++ says of them; the first that fits. */
-static const char *toml_remedy(const char *text)
-{
-    static const char *const remedies[][2] = {
-        {"cannot redefine", "; give it only once"},
-        {"not representable", "; give a smaller number"},
-        {"exceeded maximum", "; take some brackets out"},
-        {"unescaped control characters", "; is the closing quote missing?"},
-        {"end-of-file", "; is something not closed?"},
-        {"value: ", "; a string needs quotes"},
-        {"integer: ", "; a string needs quotes"},
-        {"floating-point: ", "; a string needs quotes"},
-        {"boolean: ", "; a string needs quotes"},
-        {"date: ", "; a string needs quotes"},
-        {"time: ", "; a string needs quotes"},
-    };
-
-    for (size_t i = 0; i < sizeof(remedies) / sizeof(remedies[0]); i++) {
-        if (strstr(text, remedies[i][0]) != NULL)
-            return remedies[i][1];
-    }
-    return "";
-}
-
-/* What toml++ found, in the form of our own messages. */
-static int fail_toml(const struct load *load, const struct toml_failure *failure)
-{
-    static const char opening[] = "Error while parsing ";
-    struct place place = {.file = load->name, .position = {failure->line, failure->column}};
-    char shown[CONFIG_TEXT_SIZE];
-    const char *text = failure->text;
-
-    if (failure->out_of_memory)
-        return config_out_of_memory(load->error);
-    if (strncmp(text, opening, strlen(opening)) == 0)
-        text += strlen(opening);
-    return config_place_error(&place, NULL, load->error, "not TOML: %s%s",
-                              config_text_escape(shown, text, strlen(text)), toml_remedy(text));
-}
-
 /* "dir/vm.toml" gives "vm". What is no good as a name leaves the one that there is. */
 static int name_after_file(struct load *load)
 {
@@ -204,7 +164,7 @@ static int read_document(struct load *load, const char *text, size_t length)
     int result = 0;
 
     if (root == NULL)
-        return fail_toml(load, &failure);
+        return config_place_not_toml(load->name, &failure, load->error);
     for (size_t i = 0; i < root->count && result == 0; i++)
         result = read_section(load, &root->children[i]);
     toml_free(root);

@@ -6,6 +6,7 @@
 
 #include "memory/support/error.h"
 #include "vmm/config/config.h"
+#include "vmm/config/toml.h"
 
 #include <stdarg.h>
 
@@ -30,6 +31,9 @@ __attribute__((format(printf, 4, 0))) int config_place_verror(const struct place
 
 /* The same for "section.key" (fit to be shown) that no key has, with the one that may have been meant. */
 int config_place_unknown_key(const struct place *place, const char *name, struct error *error);
+
+/* The same for a file that toml_parse() has found not to be TOML. */
+int config_place_not_toml(const char *file, const struct toml_failure *failure, struct error *error);
 
 /* ERROR_HOST, and returns -1. */
 int config_out_of_memory(struct error *error);

@@ -1,0 +1,25 @@
+/*
+ * Bytes of a guest's as text that any reader takes.
+ */
+#ifndef VMM_SCENARIO_UTF8_H
+#define VMM_SCENARIO_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What stands for bytes that are no UTF-8. */
+#define UTF8_REPLACEMENT 0xfffdu
+
+/*
+ * The character at the start of length bytes, of which there is at least one, and how many bytes it takes. Whatever
+ * Unicode does not allow is UTF8_REPLACEMENT, one for each byte.
+ */
+uint32_t utf8_next(const char *bytes, size_t length, size_t *used);
+
+/* Writes a character's bytes to out; returns how many. */
+size_t utf8_put(uint32_t character, char out[4]);
+
+/* A copy that is UTF-8, with other bytes replaced. The caller frees it; NULL: out of memory. */
+char *utf8_clean(const char *text);
+
+#endif
