@@ -34,6 +34,7 @@ static const char run_help_text[] =
     "      --gdb[=ADDRESS]           let gdb connect, to tcp:127.0.0.1:1234 or as ADDRESS says: unix:PATH, "
     "tcp:IP:PORT\n"
     "      --gdb-wait                start the guest when gdb says so\n"
+    "      --agent ADDRESS           let 'quire exec' reach the guest's agent, at unix:PATH\n"
     "  -s, --set KEY=VALUE           any key of the file (quire help keys); may be given again\n"
     "      --log-level LEVEL         error, warn, info or debug\n"
     "  -n, --dry-run                 print the machine that would be built, and stop\n"
@@ -93,7 +94,7 @@ static const char devices_help_text[] = "Virtio devices of a machine's file: a t
 static const char *const commands[] = {"run", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
-enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT };
+enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT };
 
 static const struct option run_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -105,6 +106,7 @@ static const struct option run_options[] = {
     {"set", required_argument, NULL, 's'},
     {"gdb", optional_argument, NULL, OPTION_GDB},
     {"gdb-wait", no_argument, NULL, OPTION_GDB_WAIT},
+    {"agent", required_argument, NULL, OPTION_AGENT},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"dry-run", no_argument, NULL, 'n'},
     {"help", no_argument, NULL, 'h'},
@@ -140,6 +142,7 @@ static const struct override_kind override_kinds[] = {
     {'c', "--vcpus", "cpu.count", NULL},
     {OPTION_LOG_LEVEL, "--log-level", "log.level", NULL},
     {OPTION_GDB, "--gdb", "gdb.listen", "tcp:127.0.0.1:1234"},
+    {OPTION_AGENT, "--agent", "agent.listen", NULL},
     {OPTION_GDB_WAIT, "--gdb-wait", "gdb.wait", "true"},
     /* These two do not name one key. */
     {OPTION_SERIAL, "--serial", NULL, NULL},
@@ -323,7 +326,7 @@ static int build_config(const struct command_line *line, struct config *config, 
                   "bzImage'");
         goto fail;
     }
-    if (config_check(config, error) < 0)
+    if (config_complete(config, error) < 0 || config_check(config, error) < 0)
         goto fail;
     return 0;
 fail:
