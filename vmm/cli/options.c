@@ -11,6 +11,7 @@ static const char help_text[] =
     "\n"
     "  quire run FILE.toml        run the machine that the file describes\n"
     "  quire run --kernel bzImage run a kernel without a file\n"
+    "  quire exec FILE.toml -- COMMAND    run a command in a guest that runs\n"
     "  quire check FILE.toml      say whether the file is right\n"
     "  quire maps FILE.toml       show what lies where in the guest's memory\n"
     "  quire help [COMMAND]       more about a command; 'quire help keys' and 'quire help devices': what a file may "
@@ -91,7 +92,7 @@ static const char devices_help_text[] = "Virtio devices of a machine's file: a t
                                         "slots. Explained in quire.toml(5).\n"
                                         "\n";
 
-static const char *const commands[] = {"run", "check", "maps", "help", NULL};
+static const char *const commands[] = {"run", "exec", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
 enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT };
@@ -407,6 +408,20 @@ static int parse_maps(int argc, char *argv[], FILE *out, struct options *options
     return result;
 }
 
+static int parse_exec(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    bool is_help;
+
+    options->command = OPTIONS_EXEC;
+    if (exec_options_parse(argc, argv, out, &options->exec, &is_help, error) < 0) {
+        exec_options_free(&options->exec);
+        return -1;
+    }
+    if (is_help)
+        options->command = OPTIONS_DONE;
+    return 0;
+}
+
 static int fail_unknown_command(const char *word, struct error *error)
 {
     char shown[CONFIG_TEXT_SIZE];
@@ -427,6 +442,10 @@ static int help(const char *topic, FILE *out, struct options *options, struct er
         return say(help_text, out, options);
     if (strcmp(topic, "run") == 0)
         return say(run_help_text, out, options);
+    if (strcmp(topic, "exec") == 0) {
+        exec_options_print_help(out);
+        return say("", out, options);
+    }
     if (strcmp(topic, "check") == 0)
         return say(check_help_text, out, options);
     if (strcmp(topic, "maps") == 0)
@@ -453,6 +472,8 @@ int options_parse(int argc, char *argv[], FILE *out, struct options *options, st
     const char *command = argv[1];
     if (strcmp(command, "run") == 0)
         return parse_run(argc - 1, argv + 1, out, options, error);
+    if (strcmp(command, "exec") == 0)
+        return parse_exec(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "check") == 0)
         return parse_check(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "maps") == 0)
@@ -468,5 +489,6 @@ void options_free(struct options *options)
 {
     config_free(&options->config);
     config_free(&options->other);
+    exec_options_free(&options->exec);
     *options = (struct options){0};
 }
