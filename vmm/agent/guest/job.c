@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@ enum {
     /* Frames of a job beside its data. */
     CONTROL_ROOM = 1024,
     SIGNAL_MAX = 64,
+    /* More descriptors than all jobs have. */
+    FD_MAX = 1024,
 };
 
 static const char default_path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -79,6 +82,8 @@ static void run_child(const struct task *task, const int ends[AGENT_STREAM_COUNT
     sigset_t none;
 
     setsid();
+    /* Without the agent it is lost, as it would be with its terminal. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGHUP);
     for (int i = 0; i < AGENT_STREAM_COUNT; i++)
         (void)dup2(ends[i], i);
     if (task->type == AGENT_EXEC && (task->exec->flags & AGENT_EXEC_TTY))
@@ -92,7 +97,9 @@ static void run_child(const struct task *task, const int ends[AGENT_STREAM_COUNT
         const ssize_t written = write(status_fd, &failure, sizeof(failure));
         _exit(written == (ssize_t)sizeof(failure) ? 127 : 126);
     }
-    close(status_fd);
+    /* Not just that one: with our own end of its input open, it would never see the end of that. */
+    for (int fd = STDERR_FILENO + 1; fd < FD_MAX; fd++)
+        close(fd);
     _exit(task->type == AGENT_PUT ? file_put(task->file->path, (mode_t)task->file->mode) : file_get(task->file->path));
 }
 
