@@ -54,6 +54,9 @@ boot_tests() {
         boot_case maps "$kernel" 2 256 bzImage
         boot_case crash "$kernel" 2 256 bzImage
         boot_case confined "$kernel" 1 256 bzImage
+        boot_case agent "$kernel" 2 256 bzImage
+        boot_case agent-serial "$kernel" 1 256 bzImage
+        boot_case agent-init "$kernel" 1 256 bzImage
     done
     disk_tests
     if [[ $mode == full ]]; then
