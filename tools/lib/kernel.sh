@@ -107,6 +107,7 @@ initrd_pack() (
     shift 3
     root=$(mktemp -d)
     trap 'rm -rf "$root"' EXIT
+    chmod 755 "$root"    # not only root's commands start there
     mkdir -p "$root"/{bin,dev,lib,proc,root,run,sys,tmp}
     install -m 755 "$init" "$root/init"
     install -m 755 /bin/busybox "$root/bin/busybox"

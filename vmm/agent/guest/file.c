@@ -72,9 +72,11 @@ int file_put(const char *path, mode_t mode)
     if (!is_there || S_ISREG(status.st_mode)) {
         char name[PATH_SIZE];
         (void)snprintf(name, sizeof(name), "%s.%d", path, (int)getpid());
+        /* First, for a signal that comes between the two. */
+        strcpy(unfinished, name);
         fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd >= 0)
-            strcpy(unfinished, name);
+        if (fd < 0)
+            unfinished[0] = '\0';
     }
     if (fd < 0 && is_there)
         fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
