@@ -86,7 +86,7 @@ static size_t make_frame(const uint8_t *data, size_t size, uint32_t id)
 
     if (used < given || size < 3 || data[2] < 128)
         used = given;
-    memset(payload, 0, sizeof(payload));
+    memset(payload, 0, used);
     if (given > 0)
         memcpy(payload, data + 3, given);
     return agent_frame_encode(
