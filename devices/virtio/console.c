@@ -150,6 +150,14 @@ void console_ask_for_input(struct virtio_console *console, unsigned number)
         port->backend.input_room(port->backend.context);
 }
 
+void console_tell_opened(struct virtio_console *console, unsigned number)
+{
+    const struct virtio_console_backend *backend = &console->ports[number].backend;
+
+    if (backend->opened != NULL)
+        backend->opened(backend->context, console->state.ports[number].is_open);
+}
+
 size_t virtio_console_receive(struct virtio_console *console, unsigned port, const uint8_t *bytes, size_t len)
 {
     struct virtio_device *device = &console->device;
@@ -242,6 +250,8 @@ static bool stop(struct virtio_device *device)
             (struct console_port_state){.is_connected = old.is_connected, .columns = old.columns, .rows = old.rows};
         /* The back end is asked once more: what it has not taken was another driver's. */
         console->ports[i].is_blocked = false;
+        if (old.is_open)
+            console_tell_opened(console, i);
     }
     return true;
 }
@@ -297,6 +307,7 @@ static void restored(struct virtio_device *device)
 
     for (unsigned i = 0; i < console->port_count; i++) {
         console->ports[i].is_blocked = false;
+        console_tell_opened(console, i);
         console_ask_for_input(console, i);
     }
 }

@@ -24,7 +24,7 @@
 struct virtio_console;
 
 /*
- * What is at the other end of a port. Both functions are called with the device's lock held (which comes before the
+ * What is at the other end of a port. All functions are called with the device's lock held (which comes before the
  * back end's own in the order of locks), on any thread, so they may not call virtio_console_* themselves.
  */
 struct virtio_console_backend {
@@ -39,6 +39,8 @@ struct virtio_console_backend {
      * of that has looked at the result. NULL if there is no input.
      */
     void (*input_room)(void *context);
+    /* The guest has opened its end of the port, or it is closed: told again now and then. NULL: it does not matter. */
+    void (*opened)(void *context, bool is_open);
     void *context;
 };
 

@@ -139,6 +139,7 @@ static void handle_message(struct virtio_console *console, const struct virtio_c
         port_ready(console, port, value);
     if (event == VIRTIO_CONSOLE_PORT_OPEN) {
         console->state.ports[port].is_open = value;
+        console_tell_opened(console, port);
         if (value)
             console_ask_for_input(console, port);
     }

@@ -75,6 +75,9 @@ struct virtio_console {
 /* Has the back end offer again what the guest has not taken. */
 void console_ask_for_input(struct virtio_console *console, unsigned port);
 
+/* Tells the back end whether the guest's end is open. */
+void console_tell_opened(struct virtio_console *console, unsigned port);
+
 /* ---- console_control.c ---- */
 
 /* The next console_control_send() is to tell of it. Before the driver is ready for the port nothing: it hears then. */

@@ -67,6 +67,7 @@
 /* I/O ports. */
 #define LAYOUT_PCI_CONFIG_PORT 0xcf8u
 #define LAYOUT_COM1_PORT 0x3f8u
+#define LAYOUT_COM2_PORT 0x2f8u
 #define LAYOUT_I8042_PORT 0x60u
 #define LAYOUT_CMOS_PORT 0x70u
 #define LAYOUT_DEBUG_EXIT_PORT 0xf4u
@@ -83,6 +84,7 @@
 #define LAYOUT_RESET_PORT 0xcf9u
 
 /* Interrupts, as GSIs. */
+#define LAYOUT_COM2_GSI 3u
 #define LAYOUT_COM1_GSI 4u
 #define LAYOUT_CMOS_GSI 8u
 #define LAYOUT_ACPI_SCI_GSI 9u

@@ -9,7 +9,7 @@ boot_case() {
     ((mib <= 1024)) || bed=7168
     linux "boot: $case $kernel $image, $cpus vCPUs, $mib MiB" "$bed" "${root:?}/tests/boot/boot-case" \
         "$root/build/release/bin/quire" "$case" "$kernel" "$cpus" "$mib" "$root/build/guest/$kernel/$image" \
-        "$root/build/guest/$kernel/initrd"
+        "$root/build/guest/$kernel/initrd" "${@:6}"
 }
 
 # debian KERNEL CPUS TRANSPORT: the disk image in a machine with all devices.
@@ -42,6 +42,7 @@ disk_tests() {
     debian 6.1 4 mmio
     debian 6.12 4 pci
     debian 6.12 1 mmio
+    boot_case agent-systemd 6.1 1 1024 bzImage "$image"
 }
 
 boot_tests() {
@@ -64,6 +65,9 @@ boot_tests() {
         run "guest: $kernel, symbols" "$root/tools/guest" symbols "$kernel"
         gdb_linux "$kernel" 1
         gdb_linux "$kernel" 4
+        boot_case agent "$kernel" 2 256 bzImage
+        boot_case agent-serial "$kernel" 1 256 bzImage
+        boot_case agent-init "$kernel" 1 256 bzImage
     done
     disk_tests
     if [[ $mode == full ]]; then

@@ -33,6 +33,9 @@ struct end {
     size_t room;
     unsigned writes;
     unsigned asked;
+    /* What it was told of the guest's end, and how often. */
+    bool is_open;
+    unsigned told;
 };
 
 static struct virtio_console *console;
@@ -65,6 +68,14 @@ static void end_input_room(void *context)
     ((struct end *)context)->asked++;
 }
 
+static void end_opened(void *context, bool is_open)
+{
+    struct end *end = context;
+
+    end->is_open = is_open;
+    end->told++;
+}
+
 static struct virtio_console *create(unsigned port_count, struct error *error)
 {
     const struct virtio_environment environment = {.name = "console0", .loop = loop, .log = &log_nowhere};
@@ -74,7 +85,7 @@ static struct virtio_console *create(unsigned port_count, struct error *error)
         options[i] = (struct virtio_console_port_options){
             .name = port_kinds[i].name,
             .is_console = port_kinds[i].is_console,
-            .backend = {.write = end_write, .input_room = end_input_room, .context = &ends[i]},
+            .backend = {.write = end_write, .input_room = end_input_room, .opened = end_opened, .context = &ends[i]},
         };
     return virtio_console_create(&environment, options, port_count, error);
 }
@@ -624,6 +635,24 @@ START_TEST(input_waits_while_the_port_is_closed)
 }
 END_TEST
 
+START_TEST(back_end_is_told_whether_the_guest_s_end_is_open)
+{
+    start(MULTIPORT);
+    shake_hands();
+    send_control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+    ck_assert(ends[1].is_open);
+    send_control(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+    ck_assert(!ends[1].is_open);
+    ck_assert_uint_eq(ends[1].told, 2);
+    ck_assert_uint_eq(ends[2].told, 0);
+    send_control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+    fake_driver_reset(device);
+    ck_assert(!ends[1].is_open);
+    ck_assert_uint_eq(ends[1].told, 4);
+    ck_assert_uint_eq(ends[2].told, 0);
+}
+END_TEST
+
 START_TEST(input_is_asked_for_when_a_driver_starts)
 {
     ck_assert_uint_eq(receive(0, "typed ahead"), 0);
@@ -919,6 +948,7 @@ static void add_all(TCase *tests)
     tcase_add_loop_test(tests, input_fills_the_buffers_of_its_port, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_loop_test(tests, input_waits_for_buffers, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, input_waits_while_the_port_is_closed);
+    tcase_add_test(tests, back_end_is_told_whether_the_guest_s_end_is_open);
     tcase_add_test(tests, input_is_asked_for_when_a_driver_starts);
     tcase_add_test(tests, buffers_without_room_take_a_bounded_time);
     tcase_add_loop_test(tests, messages_about_ports_that_are_not_there_are_ignored, 0, FAKE_QUEUE_FORM_COUNT);

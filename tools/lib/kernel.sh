@@ -99,16 +99,20 @@ number_at() {
     od -A n -t "u$3" -j $(($2)) -N "$3" "$1" | tr -d ' '
 }
 
-# initrd_pack INIT MODULES OUT: a cpio of busybox, INIT as /init, and the module tree MODULES ("" for none).
+# initrd_pack INIT MODULES OUT [PROGRAM...]: a cpio of busybox, INIT as /init, the module tree MODULES ("" for none), and
+# programs in /bin.
 # It is not compressed: copying a few MB costs a guest less than unpacking them.
 initrd_pack() (
     init=$1 modules=$2 out=$3
+    shift 3
     root=$(mktemp -d)
     trap 'rm -rf "$root"' EXIT
+    chmod 755 "$root"    # not only root's commands start there
     mkdir -p "$root"/{bin,dev,lib,proc,root,run,sys,tmp}
     install -m 755 "$init" "$root/init"
     install -m 755 /bin/busybox "$root/bin/busybox"
     /bin/busybox --list | grep -vx busybox | sed "s,^,$root/bin/," | xargs -n 1 ln -s busybox
+    (($# == 0)) || install -m 755 "$@" "$root/bin/"
     # The kernel asks for /sbin/modprobe by name.
     ln -s bin "$root/sbin"
     [[ -z $modules ]] || cp -r "$modules/lib/modules" "$root/lib/"

@@ -169,6 +169,9 @@ int main(int argc, char *argv[])
     case OPTIONS_MAPS:
         status = maps(&options);
         break;
+    case OPTIONS_EXEC:
+        status = exec_run(&options.exec);
+        break;
     case OPTIONS_RUN:
         status = options.dry_run ? dry_run(&options.config) : run(&options.config);
         break;

@@ -5,6 +5,7 @@
 #define VMM_CLI_OPTIONS_H
 
 #include "memory/support/error.h"
+#include "vmm/cli/exec.h"
 #include "vmm/config/config.h"
 
 #include <stdbool.h>
@@ -19,6 +20,8 @@ enum options_command {
     OPTIONS_CHECK,
     /* Show the maps of config or, where has_other is set, what changes from it to other. */
     OPTIONS_MAPS,
+    /* Run a command in a machine that runs; config is not used. */
+    OPTIONS_EXEC,
 };
 
 struct options {
@@ -31,6 +34,7 @@ struct options {
     struct config other;
     /* The file's, the command line over it, and config_check() passed. */
     struct config config;
+    struct exec_options exec;
 };
 
 /*

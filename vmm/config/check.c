@@ -6,6 +6,7 @@
 #include "devices/net/mac.h"
 #include "devices/net/user.h"
 #include "memory/x86/layout.h"
+#include "vmm/agent/agent_server.h"
 #include "vmm/config/schema.h"
 #include "vmm/gdb/gdb_address.h"
 
@@ -419,10 +420,23 @@ static int check_gdb(const struct config *config, struct error *error)
     return 0;
 }
 
+static int check_agent(const struct config *config, struct error *error)
+{
+    if (config->agent.listen == NULL) {
+        if (config->agent.port != CONFIG_AGENT_AUTO)
+            return config_error(config, CONFIG_AGENT_PORT, error, "leads nowhere; set agent.listen, or use --agent");
+        return 0;
+    }
+    if (agent_address_check(config->agent.listen, error) < 0)
+        return config_error(config, CONFIG_AGENT_LISTEN, error, "%s", strdupa(error->text));
+    return 0;
+}
+
 int config_check(const struct config *config, struct error *error)
 {
     if (check_memory(config, error) < 0 || check_spaces(config, error) < 0 || check_devices(config, error) < 0 ||
-        check_boot(config, error) < 0 || check_vcpus(config, error) < 0 || check_gdb(config, error) < 0)
+        check_boot(config, error) < 0 || check_vcpus(config, error) < 0 || check_gdb(config, error) < 0 ||
+        check_agent(config, error) < 0)
         return -1;
     return check_serial(config, error);
 }

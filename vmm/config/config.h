@@ -51,6 +51,8 @@ enum config_key {
     CONFIG_GDB_WAIT,
     CONFIG_GDB_ON_CRASH,
     CONFIG_GDB_ALLOW_REMOTE,
+    CONFIG_AGENT_LISTEN,
+    CONFIG_AGENT_PORT,
     CONFIG_SANDBOX_SECCOMP,
     CONFIG_LOG_LEVEL,
     CONFIG_KEY_COUNT,
@@ -61,6 +63,9 @@ enum config_action { CONFIG_ACTION_EXIT, CONFIG_ACTION_RESTART };
 
 /* What follows a crash of the guest that nobody who debugs it is there to see. */
 enum config_crash { CONFIG_CRASH_END, CONFIG_CRASH_WAIT };
+
+/* How the agent in the guest is reached; AUTO: by a port of a virtio console. */
+enum config_agent_port { CONFIG_AGENT_AUTO, CONFIG_AGENT_VIRTIO, CONFIG_AGENT_SERIAL };
 
 /* Keys of a [[memory.range]] or [[space.range]], of a [[space]] and of a [[vcpu]]. */
 enum config_range_key {
@@ -242,6 +247,8 @@ struct config_port {
     char *name;
     enum config_serial_backend backend;
     char *path;
+    /* Of config_complete(): the guest's agent is behind it, and no file has it. */
+    bool is_agents;
     struct config_position position;
     struct config_position positions[CONFIG_PORT_KEY_COUNT];
 };
@@ -249,6 +256,8 @@ struct config_port {
 /* A virtio device, of one of the kinds: what other kinds have is zero. */
 struct config_device {
     enum config_device_kind kind;
+    /* Of config_complete(): no file has it. */
+    bool is_implied;
     char *name;
     /* the space whose memory it reaches */
     char *space;
@@ -350,6 +359,11 @@ struct config {
         bool allow_remote;
     } gdb;
     struct {
+        /* "unix:PATH", where clients of the agent in the guest connect; NULL: nobody can. */
+        char *listen;
+        enum config_agent_port port;
+    } agent;
+    struct {
         enum config_seccomp seccomp;
     } sandbox;
     struct {
@@ -397,6 +411,13 @@ int config_set(struct config *config, const char *option, const char *key, const
 
 /* As config_set(), with "key=text" in one: --set. */
 int config_assign(struct config *config, const char *option, const char *assignment, struct error *error);
+
+/*
+ * Adds what follows from what the user asked for: with agent.listen a port for the agent, to the first [[console]] or
+ * to one of its own. Once, when all has been read and set; config_check() comes after it, and config_print() leaves out
+ * what it has added.
+ */
+int config_complete(struct config *config, struct error *error);
 
 /* What one key alone cannot tell: there is something to boot, names are there once, keys go together. No I/O. */
 int config_check(const struct config *config, struct error *error);

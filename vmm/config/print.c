@@ -122,9 +122,12 @@ static void print_lists(const struct config_lists *lists, FILE *out)
     }
     for (size_t i = 0; i < lists->device_count; i++) {
         const struct schema_table *table = &config_device_tables[lists->devices[i].kind];
+        if (lists->devices[i].is_implied)
+            continue;
         print_table(table->keys[0].section, table, &lists->devices[i], out);
         for (size_t j = 0; j < lists->devices[i].console.port_count; j++)
-            print_table("console.port", &config_port_table, &lists->devices[i].console.ports[j], out);
+            if (!lists->devices[i].console.ports[j].is_agents)
+                print_table("console.port", &config_port_table, &lists->devices[i].console.ports[j], out);
     }
     for (size_t i = 0; i < lists->vcpu_count; i++)
         print_table("vcpu", &config_vcpu_table, &lists->vcpus[i], out);

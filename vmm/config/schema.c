@@ -20,6 +20,7 @@ static const char *const tables[] = {"acpi", "device-tree", "none", NULL};
 static const char *const entries[] = {"auto", "linux64", "pvh", NULL};
 static const char *const serial_backends[] = {"stdio", "pty", "file", "unix", "none", NULL};
 static const char *const crashes[] = {"end", "wait", NULL};
+static const char *const agent_ports[] = {"auto", "virtio", "serial", NULL};
 static const char *const seccomp_modes[] = {"kill", "log", "off", NULL};
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 
@@ -36,6 +37,7 @@ _Static_assert(CONFIG_NET_TAP == 1, "order of net_backends");
 _Static_assert(CONFIG_TRANSPORT_MMIO == 1, "order of transports");
 _Static_assert(CONFIG_SERIAL_NONE == 4, "order of serial_backends");
 _Static_assert(CONFIG_CRASH_WAIT == 1, "order of crashes");
+_Static_assert(CONFIG_AGENT_SERIAL == 2, "order of agent_ports");
 _Static_assert(CONFIG_SECCOMP_OFF == 2, "order of seccomp_modes");
 _Static_assert(LOG_LEVEL_DEBUG == 3, "order of log_levels");
 
@@ -103,6 +105,10 @@ const struct schema_key config_schema[CONFIG_KEY_COUNT] = {
     [CONFIG_GDB_ALLOW_REMOTE] = {"gdb", "allow-remote", SCHEMA_BOOLEAN, FIELD(gdb.allow_remote),
                                  .default_text = "false",
                                  .doc = "whether listen may be an address that other machines reach"},
+    [CONFIG_AGENT_LISTEN] = {"agent", "listen", SCHEMA_SOCKET, FIELD(agent.listen), .default_text = "",
+                             .doc = "where 'quire exec' reaches the guest's agent, \"unix:PATH\""},
+    [CONFIG_AGENT_PORT] = {"agent", "port", SCHEMA_CHOICE, FIELD(agent.port), .default_text = "auto",
+                           .choices = agent_ports, .doc = "the device that leads to the agent"},
     [CONFIG_SANDBOX_SECCOMP] = {"sandbox", "seccomp", SCHEMA_CHOICE, FIELD(sandbox.seccomp), .default_text = "kill",
                                 .choices = seccomp_modes,
                                 .doc = "what follows a system call that quire has no business making"},

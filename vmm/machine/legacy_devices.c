@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { DEVICE_COUNT = 7 };
+enum { DEVICE_MAX = 8 };
 
 struct placement {
     struct device *device;
@@ -13,10 +13,10 @@ struct placement {
     uint64_t size;
 };
 
-/* The one list: attaching and resetting follow it. */
-static void list_placements(const struct legacy_devices *devices, struct placement list[DEVICE_COUNT])
+/* The one list: attaching and resetting follow it. How many there are. */
+static size_t list_placements(const struct legacy_devices *devices, struct placement list[DEVICE_MAX])
 {
-    const struct placement placements[DEVICE_COUNT] = {
+    const struct placement placements[] = {
         {serial_device(devices->serial), LAYOUT_COM1_PORT, SERIAL_PORT_COUNT},
         {cmos_device(devices->cmos), LAYOUT_CMOS_PORT, CMOS_PORT_COUNT},
         {i8042_device(devices->i8042), LAYOUT_I8042_PORT, I8042_PORT_COUNT},
@@ -25,7 +25,12 @@ static void list_placements(const struct legacy_devices *devices, struct placeme
         {debug_exit_device(devices->debug_exit), LAYOUT_DEBUG_EXIT_PORT, DEBUG_EXIT_PORT_COUNT},
         {pvpanic_device(devices->pvpanic), LAYOUT_PVPANIC_PORT, PVPANIC_PORT_COUNT},
     };
+    size_t count = sizeof(placements) / sizeof(placements[0]);
+
     memcpy(list, placements, sizeof(placements));
+    if (devices->agent_serial != NULL)
+        list[count++] = (struct placement){serial_device(devices->agent_serial), LAYOUT_COM2_PORT, SERIAL_PORT_COUNT};
+    return count;
 }
 
 static struct irq_line irq(const struct legacy_environment *environment, uint32_t gsi)
@@ -37,9 +42,10 @@ int legacy_devices_create(struct legacy_devices *devices, const struct legacy_en
                           struct bus *ports, struct error *error)
 {
     const struct irq_line serial_irq = irq(environment, LAYOUT_COM1_GSI);
+    const struct irq_line agent_irq = irq(environment, LAYOUT_COM2_GSI);
     const struct irq_line sci = irq(environment, LAYOUT_ACPI_SCI_GSI);
     const struct system_requests *requests = &environment->requests;
-    struct placement placements[DEVICE_COUNT];
+    struct placement placements[DEVICE_MAX];
 
     *devices = (struct legacy_devices){
         .serial = serial_create(&environment->serial_backend, &serial_irq),
@@ -50,13 +56,16 @@ int legacy_devices_create(struct legacy_devices *devices, const struct legacy_en
         .debug_exit = debug_exit_create(requests),
         .pvpanic = pvpanic_create(requests, environment->log),
     };
-    if (devices->serial == NULL || devices->cmos == NULL || devices->i8042 == NULL || devices->acpi_pm == NULL ||
+    if (environment->agent_backend != NULL)
+        devices->agent_serial = serial_create(environment->agent_backend, &agent_irq);
+    if ((environment->agent_backend != NULL && devices->agent_serial == NULL) || devices->serial == NULL ||
+        devices->cmos == NULL || devices->i8042 == NULL || devices->acpi_pm == NULL ||
         devices->reset_register == NULL || devices->debug_exit == NULL || devices->pvpanic == NULL) {
         legacy_devices_destroy(devices);
         return error_set(error, ERROR_HOST, "out of memory");
     }
-    list_placements(devices, placements);
-    for (size_t i = 0; i < DEVICE_COUNT; i++) {
+    const size_t count = list_placements(devices, placements);
+    for (size_t i = 0; i < count; i++) {
         if (bus_attach(ports, placements[i].base, placements[i].size, placements[i].device, error) < 0) {
             legacy_devices_destroy(devices);
             return -1;
@@ -67,10 +76,10 @@ int legacy_devices_create(struct legacy_devices *devices, const struct legacy_en
 
 void legacy_devices_reset(struct legacy_devices *devices)
 {
-    struct placement placements[DEVICE_COUNT];
+    struct placement placements[DEVICE_MAX];
 
-    list_placements(devices, placements);
-    for (size_t i = 0; i < DEVICE_COUNT; i++)
+    const size_t count = list_placements(devices, placements);
+    for (size_t i = 0; i < count; i++)
         device_reset(placements[i].device);
 }
 
@@ -82,6 +91,7 @@ void legacy_devices_destroy(struct legacy_devices *devices)
     acpi_pm_destroy(devices->acpi_pm);
     i8042_destroy(devices->i8042);
     cmos_destroy(devices->cmos);
+    serial_destroy(devices->agent_serial);
     serial_destroy(devices->serial);
     *devices = (struct legacy_devices){0};
 }

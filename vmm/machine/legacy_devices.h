@@ -16,6 +16,8 @@
 
 struct legacy_devices {
     struct serial *serial;
+    /* The second port, which leads to the guest's agent; NULL: there is none. */
+    struct serial *agent_serial;
     struct cmos *cmos;
     struct i8042 *i8042;
     struct acpi_pm *acpi_pm;
@@ -33,6 +35,8 @@ struct legacy_environment {
     void (*set_level)(void *context, uint32_t gsi, int level);
     void *irq_context;
     struct serial_backend serial_backend;
+    /* NULL: there is no second port. */
+    const struct serial_backend *agent_backend;
     struct system_requests requests;
     const struct log *log;
 };

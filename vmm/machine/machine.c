@@ -2,6 +2,7 @@
 
 #include "devices/bus.h"
 #include "memory/x86/layout.h"
+#include "vmm/agent/agent_server.h"
 #include "vmm/console/serial_host.h"
 #include "vmm/machine/boot.h"
 #include "vmm/machine/fault_log.h"
@@ -54,6 +55,8 @@ struct machine {
     struct bus *mmio;
     struct event_loop *loop;
     struct serial_host *serial_host;
+    /* NULL: nobody can reach the guest's agent. */
+    struct agent_server *agent;
     struct legacy_devices devices;
     struct virtio_devices *virtio;
     struct boot_sources sources;
@@ -202,6 +205,7 @@ static int restart(void *context, struct error *error)
 
     legacy_devices_reset(&machine->devices);
     virtio_devices_reset(machine->virtio);
+    agent_server_restarted(machine->agent);
     if (irqchip_reset(&machine->irqchip, error) < 0 || machine_memory_clear(&machine->memory, error) < 0 ||
         load(machine, &entry, error) < 0)
         return -1;
@@ -426,16 +430,59 @@ static int step_serial_host(struct machine *machine, struct error *error)
     return machine->serial_host == NULL ? -1 : 0;
 }
 
+static int step_agent(struct machine *machine, struct error *error)
+{
+    if (machine->config->agent.listen == NULL)
+        return 0;
+    machine->agent = agent_server_create(machine->config->agent.listen, machine->loop, machine->log, error);
+    return machine->agent != NULL ? 0 : -1;
+}
+
+static size_t agent_serial_write(void *context, const uint8_t *bytes, size_t len)
+{
+    return agent_server_write(context, bytes, len);
+}
+
+static void agent_serial_input_room(void *context)
+{
+    agent_server_input_room(context);
+}
+
+static size_t agent_serial_receive(void *context, const uint8_t *bytes, size_t len)
+{
+    return serial_receive(context, bytes, len);
+}
+
+static void agent_serial_writable(void *context)
+{
+    serial_backend_writable(context);
+}
+
+/* A serial port does not tell whether anybody in the guest has it open. */
+static int attach_agent_serial(struct machine *machine, struct error *error)
+{
+    const struct agent_port port = {
+        .receive = agent_serial_receive, .writable = agent_serial_writable, .context = machine->devices.agent_serial};
+
+    return agent_server_attach(machine->agent, &port, true, error);
+}
+
 static int step_devices(struct machine *machine, struct error *error)
 {
+    const bool has_agent_serial = machine->agent != NULL && machine->config->agent.port == CONFIG_AGENT_SERIAL;
+    const struct serial_backend agent_backend = {
+        .write = agent_serial_write, .input_room = agent_serial_input_room, .ctx = machine->agent};
     const struct legacy_environment environment = {
         .set_level = irqchip_set_level,
         .irq_context = &machine->irqchip,
         .serial_backend = serial_host_backend(machine->serial_host),
+        .agent_backend = has_agent_serial ? &agent_backend : NULL,
         .requests = {.request = on_system_request, .context = machine},
         .log = machine->log,
     };
     if (legacy_devices_create(&machine->devices, &environment, machine->ports, error) < 0)
+        return -1;
+    if (has_agent_serial && attach_agent_serial(machine, error) < 0)
         return -1;
     return serial_host_attach(machine->serial_host, machine->devices.serial, error);
 }
@@ -453,6 +500,7 @@ static int step_virtio(struct machine *machine, struct error *error)
         .vm_fd = machine->vm_fd,
         .log = machine->log,
         .commands = {.command = on_console_command, .context = machine},
+        .agent = machine->agent,
         .failed = on_worker_failed,
         .failed_context = machine,
     };
@@ -596,9 +644,9 @@ static int step_load(struct machine *machine, struct error *error)
 
 /* Cheap things that the user may have got wrong come first, and the sandbox before all that the guest can reach. */
 static int (*const steps[])(struct machine *machine, struct error *error) = {
-    step_plan,     step_files,   step_vm,          step_cpuid,   step_memory, step_irqchip,
-    step_platform, step_loop,    step_serial_host, step_devices, step_virtio, step_signals,
-    step_gdb,      step_sandbox, step_workers,     step_vcpus,   step_load,
+    step_plan,     step_files, step_vm,          step_cpuid,   step_memory,  step_irqchip,
+    step_platform, step_loop,  step_serial_host, step_agent,   step_devices, step_virtio,
+    step_signals,  step_gdb,   step_sandbox,     step_workers, step_vcpus,   step_load,
 };
 
 int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error)
@@ -638,6 +686,7 @@ void machine_destroy(struct machine *machine)
     virtio_devices_destroy(machine->virtio);
     serial_host_destroy(machine->serial_host);
     legacy_devices_destroy(&machine->devices);
+    agent_server_destroy(machine->agent);
     event_loop_destroy(machine->loop);
     bus_destroy(machine->mmio);
     bus_destroy(machine->ports);

@@ -96,6 +96,7 @@ static int make_device(struct entry *entry, struct error *error)
                    .log = machine->log},
         .log = machine->log,
         .commands = machine->commands,
+        .agent = machine->agent,
         .hooks = {.enter = enter_sandbox, .failed = worker_failed, .context = entry},
     };
 

@@ -8,6 +8,7 @@
 #include "devices/host/event_loop.h"
 #include "memory/support/error.h"
 #include "memory/support/log.h"
+#include "vmm/agent/agent_server.h"
 #include "vmm/config/config.h"
 #include "vmm/console/terminal.h"
 #include "vmm/machine/machine_memory.h"
@@ -31,6 +32,8 @@ struct virtio_devices_environment {
     struct log *log;
     /* What a console's keys do. */
     struct console_commands commands;
+    /* Where a console's port for the guest's agent leads; NULL where there is no such port. */
+    struct agent_server *agent;
     /* A thread of theirs cannot go on; called on it. */
     void (*failed)(void *context, const struct error *error);
     void *failed_context;

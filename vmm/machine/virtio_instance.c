@@ -174,6 +174,76 @@ static struct virtio_port_host *make_port_host(const struct virtio_instance *ins
     return virtio_port_host_create(&options, environment->device.loop, environment->log, &environment->commands, error);
 }
 
+/* ---- A port for the guest's agent ---- */
+
+static size_t agent_write(void *context, const uint8_t *bytes, size_t len)
+{
+    return agent_server_write(context, bytes, len);
+}
+
+static void agent_input_room(void *context)
+{
+    agent_server_input_room(context);
+}
+
+static void agent_opened(void *context, bool is_open)
+{
+    agent_server_opened(context, is_open);
+}
+
+static size_t agent_receive(void *context, const uint8_t *bytes, size_t len)
+{
+    const struct virtio_instance *instance = context;
+
+    return virtio_console_receive(instance->console, instance->agent_port, bytes, len);
+}
+
+static void agent_writable(void *context)
+{
+    const struct virtio_instance *instance = context;
+
+    virtio_console_writable(instance->console, instance->agent_port);
+}
+
+static int attach_agent(struct virtio_instance *instance, unsigned port, struct agent_server *agent,
+                        struct error *error)
+{
+    const struct agent_port way = {.receive = agent_receive, .writable = agent_writable, .context = instance};
+
+    instance->agent_port = port;
+    /* There is somebody always: it is the server that has clients, and waits for the guest. */
+    virtio_console_set_connected(instance->console, port, true);
+    return agent_server_attach(agent, &way, false, error);
+}
+
+/* ---- All ports ---- */
+
+static bool is_agents(const struct virtio_instance *instance, size_t index)
+{
+    return index > 0 && instance->device_config->console.ports[index - 1].is_agents;
+}
+
+/* The host's end of a port, which is remembered. 0, or -1 with *error. */
+static int open_port(struct virtio_instance *instance, size_t index,
+                     const struct virtio_instance_environment *environment, struct virtio_console_backend *ret_backend,
+                     struct error *error)
+{
+    if (is_agents(instance, index)) {
+        *ret_backend = (struct virtio_console_backend){.write = agent_write,
+                                                       .input_room = agent_input_room,
+                                                       .opened = agent_opened,
+                                                       .context = environment->agent};
+        instance->port_count++;
+        return 0;
+    }
+    struct virtio_port_host *host = make_port_host(instance, index, environment, error);
+    if (host == NULL)
+        return -1;
+    instance->port_hosts[instance->port_count++] = host;
+    *ret_backend = virtio_port_host_backend(host);
+    return 0;
+}
+
 static int make_port_hosts(struct virtio_instance *instance, const struct virtio_instance_environment *environment,
                            struct virtio_console_port_options *ports, struct error *error)
 {
@@ -183,15 +253,12 @@ static int make_port_hosts(struct virtio_instance *instance, const struct virtio
     if (instance->port_hosts == NULL)
         return error_set(error, ERROR_HOST, "out of memory");
     for (size_t i = 0; i < count; i++) {
-        struct virtio_port_host *host = make_port_host(instance, i, environment, error);
-        if (host == NULL)
-            return -1;
-        instance->port_hosts[instance->port_count++] = host;
         ports[i] = (struct virtio_console_port_options){
             .name = i == 0 ? NULL : instance->device_config->console.ports[i - 1].name,
             .is_console = i == 0,
-            .backend = virtio_port_host_backend(host),
         };
+        if (open_port(instance, i, environment, &ports[i].backend, error) < 0)
+            return -1;
     }
     return 0;
 }
@@ -209,9 +276,13 @@ static int make_console(struct virtio_instance *instance, const struct virtio_in
     if (instance->console == NULL)
         return -1;
     instance->device = virtio_console_device(instance->console);
-    for (size_t i = 0; i < instance->port_count; i++)
-        if (virtio_port_host_attach(instance->port_hosts[i], instance->console, (unsigned)i, error) < 0)
+    for (unsigned i = 0; i < instance->port_count; i++) {
+        const int result = is_agents(instance, i)
+                               ? attach_agent(instance, i, environment->agent, error)
+                               : virtio_port_host_attach(instance->port_hosts[i], instance->console, i, error);
+        if (result < 0)
             return -1;
+    }
     return 0;
 }
 
@@ -267,13 +338,15 @@ int virtio_instance_start(struct virtio_instance *instance, struct error *error)
 void virtio_instance_terminal_resized(struct virtio_instance *instance)
 {
     for (size_t i = 0; i < instance->port_count; i++)
-        virtio_port_host_terminal_resized(instance->port_hosts[i]);
+        if (instance->port_hosts[i] != NULL)
+            virtio_port_host_terminal_resized(instance->port_hosts[i]);
 }
 
 void virtio_instance_finish(struct virtio_instance *instance)
 {
     for (size_t i = 0; i < instance->port_count; i++)
-        virtio_port_host_finish(instance->port_hosts[i]);
+        if (instance->port_hosts[i] != NULL)
+            virtio_port_host_finish(instance->port_hosts[i]);
 }
 
 void virtio_instance_destroy(struct virtio_instance *instance)

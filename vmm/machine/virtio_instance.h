@@ -11,6 +11,7 @@
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 #include "memory/support/error.h"
+#include "vmm/agent/agent_server.h"
 #include "vmm/config/config.h"
 #include "vmm/console/terminal.h"
 #include "vmm/console/virtio_port_host.h"
@@ -29,9 +30,11 @@ struct virtio_instance {
     struct virtio_block *block;
     struct virtio_net *net;
     struct virtio_console *console;
-    /* One for each port. */
+    /* One for each port; NULL for the agent's. */
     struct virtio_port_host **port_hosts;
     size_t port_count;
+    /* Which of them is the agent's. */
+    unsigned agent_port;
 };
 
 struct virtio_instance_environment {
@@ -40,6 +43,8 @@ struct virtio_instance_environment {
     /* The machine's log, and what a console's keys do. */
     struct log *log;
     struct console_commands commands;
+    /* Where a console's port for the agent leads. */
+    struct agent_server *agent;
     /* How threads begin that the device makes besides its loop's. */
     struct worker_hooks hooks;
 };
