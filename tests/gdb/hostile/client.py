@@ -9,7 +9,7 @@ import tempfile
 import time
 
 # What no answer takes, in seconds.
-PATIENCE = 15
+PATIENCE = 60
 
 
 class Machine:
