@@ -20,8 +20,8 @@ enum { JOB_MAX = 64 };
 
 /* ---- port.c ---- */
 
-/* Opens the way to the host, nonblocking; -1: there is none, now. With is_serial, the second serial port counts. */
-int port_open(bool is_serial);
+/* Opens the way to the host, nonblocking: the virtio port, else the second serial port. -1: there is none, now. */
+int port_open(void);
 
 /* ---- job.c ---- */
 

@@ -30,7 +30,7 @@ static int wait_for_port(int milliseconds)
     const int64_t until = now_milliseconds() + milliseconds;
 
     for (;;) {
-        int fd = port_open(true);
+        int fd = port_open();
         if (fd >= 0 || (milliseconds >= 0 && now_milliseconds() >= until))
             return fd;
         (void)usleep(LOOK_MILLISECONDS * 1000);
@@ -94,7 +94,7 @@ static int run_as_init(void)
 
 static int run_in_background(void)
 {
-    int port = port_open(true);
+    int port = port_open();
 
     if (port < 0)
         return 1;

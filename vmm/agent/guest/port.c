@@ -63,11 +63,11 @@ static int open_serial(void)
     return -1;
 }
 
-int port_open(bool is_serial)
+int port_open(void)
 {
     int fd = open("/dev/virtio-ports/" AGENT_PORT_NAME, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0)
         fd = open_by_name();
-    return fd < 0 && is_serial ? open_serial() : fd;
+    return fd < 0 ? open_serial() : fd;
 }
