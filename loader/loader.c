@@ -50,8 +50,8 @@ static void note_segments(struct loaded_kernel *kernel, const struct elf_image *
     for (size_t i = 0; i < image->segment_count && kernel->segment_count < BOOT_SEGMENTS_MAX; i++) {
         const struct elf_segment *segment = &image->segments[i];
         if (segment->linear >> 63 != 0)
-            kernel->segments[kernel->segment_count++] = (struct boot_segment){
-                .linear = segment->linear, .gpa = segment->gpa, .size = segment->memory_size};
+            kernel->segments[kernel->segment_count++] =
+                (struct boot_segment){.linear = segment->linear, .gpa = segment->gpa, .size = segment->memory_size};
     }
 }
 
@@ -311,8 +311,10 @@ int loader_load(const struct boot_request *request, const struct platform *platf
         return -1;
     if (request->tables == FIRMWARE_ACPI && acpi_write(platform, memory, &rsdp_gpa, error))
         return -1;
-    *entry = (struct boot_entry){.mode = kernel.mode, .rip = kernel.entry, .description = kernel.description,
-                                  .segment_count = kernel.segment_count};
+    *entry = (struct boot_entry){.mode = kernel.mode,
+                                 .rip = kernel.entry,
+                                 .description = kernel.description,
+                                 .segment_count = kernel.segment_count};
     memcpy(entry->segments, kernel.segments, sizeof(kernel.segments));
     if (kernel.mode == BOOT_PVH ? write_pvh_data(&load, &initrd, rsdp_gpa, entry)
                                 : write_linux_data(&load, &kernel, &initrd, rsdp_gpa, entry))
