@@ -1,4 +1,5 @@
 # Unit tests of vmm/debug/.
+quire_unit_test(frame ROOTS vmm memory-shared LIBRARIES quire_debug)
 quire_unit_test(instruction ROOTS vmm memory-shared LIBRARIES quire_debug)
 quire_unit_test(points ROOTS vmm memory-shared LIBRARIES quire_debug)
 quire_unit_test(walk ROOTS vmm memory-shared LIBRARIES quire_debug)

@@ -30,6 +30,8 @@ struct pass {
     struct point_site *patch;
     /* The last step was a HLT: the vCPU is to wait, once others may enter the guest. */
     bool halts;
+    /* Before the last step. */
+    struct debug_registers from;
 };
 
 enum step_result { STEP_DONE, STEP_LEFT };
@@ -210,13 +212,13 @@ static enum step_result step_once(struct pass *pass)
 {
     const struct side *side = pass->side;
     const uint64_t deadline = now_nanoseconds() + PASS_STEP_NANOSECONDS;
-    struct debug_registers from;
+    struct debug_registers *from = &pass->from;
     hvx_vcpu_exit_t exit;
     bool goes_on;
 
-    if (vcpu_registers_read(side->id, &from) != HV_SUCCESS)
+    if (vcpu_registers_read(side->id, from) != HV_SUCCESS)
         return STEP_LEFT;
-    const struct instruction instruction = side_instruction_at(side, &from);
+    const struct instruction instruction = side_instruction_at(side, from);
     if (halt(pass, &instruction))
         return STEP_LEFT;
     if (vcpu_carry_out(side->id, &instruction) == HV_SUCCESS)
@@ -225,16 +227,16 @@ static enum step_result step_once(struct pass *pass)
     do {
         goes_on = vcpus_run_once(side->debugger->vcpus, deadline, &exit);
         if (side_is_access(&exit) ? side_finish_access(side, &exit) : side_is_step_end(&exit)) {
-            side_settle_step(side, &from, &instruction);
+            side_settle_step(side, from, &instruction);
             if (exit.reason == HVX_EXIT_DEBUG)
                 side_take_watch_registers(side, &exit);
             if (side->vcpu->action != DEBUG_STEP &&
                 (instruction.kind == INSTRUCTION_REP_STOS || instruction.kind == INSTRUCTION_REP_MOVS))
-                rounds_take(side, &from, &instruction);
+                rounds_take(side, from, &instruction);
             return STEP_DONE;
         }
-    } while (serve_pass_exit(pass, &exit, from.code_base + from.rip) && goes_on);
-    if (vcpu_linear_rip(side->id) != from.code_base + from.rip)
+    } while (serve_pass_exit(pass, &exit, from->code_base + from->rip) && goes_on);
+    if (vcpu_linear_rip(side->id) != from->code_base + from->rip)
         side->vcpu->has_stray_trap_flag = true;
     return STEP_LEFT;
 }
@@ -260,6 +262,7 @@ static bool goes_on_in_pass(const struct pass *pass)
 
     if (side->vcpu->has_stop || vcpu_registers_read(side->id, &registers) != HV_SUCCESS)
         return false;
+    (void)side_clean_frame(side, &pass->from, &registers);
     if (side->vcpu->action == DEBUG_STEP) {
         side_record(side, &(struct debug_stop){.reason = DEBUG_STOP_STEPPED});
         return false;

@@ -3,6 +3,7 @@
  */
 #include "vmm/debug/side.h"
 
+#include "vmm/debug/x86/frame.h"
 #include "vmm/debug/x86/vcpu_registers.h"
 
 #include <asm/processor-flags.h>
@@ -108,27 +109,54 @@ struct instruction side_instruction_at(const struct side *side, const struct deb
 
 /* ---- A single step's end ---- */
 
+/* In code of 16 or 32 bits SS may have a base; nobody who runs such code today has one but in real mode. */
+static uint64_t stack_of(const struct debug_registers *registers)
+{
+    const uint64_t pointer = registers->general[DEBUG_RSP];
+
+    if (registers->code_bits == 64)
+        return pointer;
+    return (registers->cr0 & X86_CR0_PE) == 0 ? ((uint64_t)registers->selectors[DEBUG_SS] << 4) + (uint16_t)pointer
+                                              : (uint32_t)pointer;
+}
+
+/* Takes the trap flag out of flags that have been pushed. */
+static void clear_trap_flag(const struct guest_view *view, uint64_t flags)
+{
+    uint8_t second_byte;
+
+    if (guest_view_read(view, flags + 1, &second_byte, 1) < 1)
+        return;
+    second_byte &= (uint8_t) ~(X86_EFLAGS_TF >> 8);
+    (void)guest_view_write(view, flags + 1, &second_byte, 1);
+}
+
+bool side_clean_frame(const struct side *side, const struct debug_registers *from, const struct debug_registers *now)
+{
+    const struct guest_view view = guest_view_of(now, side->vcpu->space);
+    const uint64_t stack = stack_of(now);
+    uint8_t bytes[SIDE_STACK_SIZE];
+
+    if ((from->rflags & X86_EFLAGS_TF) != 0 || now->general[DEBUG_RSP] == from->general[DEBUG_RSP])
+        return false;
+    const size_t size = guest_view_read(&view, stack, bytes, sizeof(bytes));
+    const size_t flags = frame_find_trap_flag(bytes, size, now->code_bits, from);
+    if (flags != FRAME_NONE)
+        clear_trap_flag(&view, stack + flags);
+    return flags != FRAME_NONE;
+}
+
 /* Takes our trap flag out of the flags that PUSHF has pushed. */
 static void clean_pushed_flags(const struct side *side, const struct debug_registers *from,
                                const struct instruction *instruction)
 {
     struct debug_registers now;
-    struct guest_view view;
-    uint8_t second_byte;
 
     if (instruction->kind != INSTRUCTION_PUSHF || (from->rflags & X86_EFLAGS_TF) != 0 ||
         vcpu_registers_read(side->id, &now) != HV_SUCCESS || now.rip == from->rip)
         return;
-    /* In code of 16 or 32 bits SS may have a base; nobody who runs such code today has one but in real mode. */
-    const uint64_t stack = now.code_bits == 64 ? now.general[DEBUG_RSP]
-                           : (now.cr0 & X86_CR0_PE) == 0
-                               ? ((uint64_t)now.selectors[DEBUG_SS] << 4) + (uint16_t)now.general[DEBUG_RSP]
-                               : (uint32_t)now.general[DEBUG_RSP];
-    view = guest_view_of(&now, side->vcpu->space);
-    if (guest_view_read(&view, stack + 1, &second_byte, 1) < 1)
-        return;
-    second_byte &= (uint8_t) ~(X86_EFLAGS_TF >> 8);
-    (void)guest_view_write(&view, stack + 1, &second_byte, 1);
+    const struct guest_view view = guest_view_of(&now, side->vcpu->space);
+    clear_trap_flag(&view, stack_of(&now));
 }
 
 /* A step is done: puts right what it left in the guest, and gives the guest the trap that it has set itself. */

@@ -33,6 +33,12 @@ struct instruction side_instruction_at(const struct side *side, const struct deb
 /* A step is done: puts right what it left in the guest, and gives the guest the trap that it has set itself. */
 void side_settle_step(const struct side *side, const struct debug_registers *from,
                       const struct instruction *instruction);
+/*
+ * An event that came in a step has pushed flags with our trap flag, which its handler's IRET would give to the guest:
+ * takes it out, if the frame is found at the stack's top; whether it is.
+ */
+enum { SIDE_STACK_SIZE = 1024 };
+bool side_clean_frame(const struct side *side, const struct debug_registers *from, const struct debug_registers *now);
 bool side_is_step_end(const hvx_vcpu_exit_t *exit);
 
 /* What of one page is trapped, or is to be again. */

@@ -240,7 +240,8 @@ void vcpu_side_before_park(void *context, unsigned vcpu, hv_vcpuid_t id)
 
     (void)vcpu_registers_read(id, &self->registers);
     (void)hvx_vcpu_get_space(id, &self->space);
-    if (self->action == DEBUG_STEP && !self->has_stop &&
-        self->registers.code_base + self->registers.rip != self->step_from.code_base + self->step_from.rip)
+    if (self->action != DEBUG_STEP || side_clean_frame(&side, &self->step_from, &self->registers) || self->has_stop)
+        return;
+    if (self->registers.code_base + self->registers.rip != self->step_from.code_base + self->step_from.rip)
         self->has_stray_trap_flag = true;
 }
