@@ -312,11 +312,12 @@ void job_cancel(struct job *job, int64_t now)
         return;
     job->is_cancelled = true;
     job->kill_at = now + KILL_AFTER_MILLISECONDS;
+    /* First, or the end of its input could be taken for that of a whole file. */
+    signal_job(job, SIGHUP);
+    signal_job(job, SIGCONT);
     for (int i = 0; i < AGENT_STREAM_COUNT; i++)
         close_fd(&job->fds[i]);
     drop_input(job);
-    signal_job(job, SIGHUP);
-    signal_job(job, SIGCONT);
 }
 
 /* ---- Moving ---- */
