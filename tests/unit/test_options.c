@@ -98,7 +98,7 @@ START_TEST(help_is_had_in_every_way_one_would_try)
         "quire help",         "quire --help",    "quire -h",         "quire help run",
         "quire help check",   "quire help help", "quire run --help", "quire run -h x.toml",
         "quire check -h",     "quire help keys", "quire help maps",  "quire maps -h",
-        "quire help devices",
+        "quire help devices", "quire help control", "quire control -h",
     };
 
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -114,7 +114,7 @@ START_TEST(help_of_run_names_every_option_and_key)
 {
     static const char *const words[] = {"--kernel", "--initrd",   "--append", "--memory",    "--vcpus",
                                         "--serial", "--set",      "--help",   "--log-level", "--dry-run",
-                                        "--gdb",    "--gdb-wait", "Examples"};
+                                        "--gdb",    "--gdb-wait", "--control", "Examples"};
 
     ck_assert_int_eq(parse("quire help run"), 0);
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
