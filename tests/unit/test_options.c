@@ -105,7 +105,7 @@ START_TEST(help_is_had_in_every_way_one_would_try)
         ck_assert_int_eq(parse(lines[i]), 0);
         ck_assert_int_eq(options.command, OPTIONS_DONE);
         ck_assert_uint_gt(output_length, 100);
-        ck_assert_uint_le(count_lines(output), 80);
+        ck_assert_uint_le(count_lines(output), 90);
     }
 }
 END_TEST

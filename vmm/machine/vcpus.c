@@ -730,8 +730,11 @@ void vcpus_request_park(struct vcpus *vcpus, int capture)
     pthread_mutex_lock(&vcpus->lock);
     bool first = vcpus->command == COMMAND_RUN;
     vcpus->wants_run = false;
+    /* A pause is not what decides: who has something to show has not parked for it yet. */
     if (first)
         vcpus->capture = capture != 0;
+    else if (vcpus->pauses > 0)
+        vcpus->capture |= capture != 0;
     pthread_mutex_unlock(&vcpus->lock);
     if (!first)
         return;
