@@ -1,4 +1,5 @@
-# vCPU 0 counts, by an instruction that KVM may have to finish now and then (an access to a port). vCPU 1 halts for good.
+# vCPU 0 counts, by an instruction that KVM may have to finish now and then (an access to a port). vCPU 1 halts for good,
+# in a space where nothing wakes it.
 .include "guest.inc"
 .code32
         mov     $stack, %esp
@@ -10,9 +11,11 @@ again:  incl    counter
         outb    %al, %dx
 marked: jmp     again
 halt:   hlt
-behind: jmp     halt
+behind: incl    passed
+        jmp     halt
         .balign 4096
 counter:        .long 0
 magic:          .ascii "Quire's dump"
-        .skip   4080
+passed:         .long 0
+        .skip   4076
 stack:

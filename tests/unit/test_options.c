@@ -95,9 +95,9 @@ END_TEST
 START_TEST(help_is_had_in_every_way_one_would_try)
 {
     static const char *const lines[] = {
-        "quire help",         "quire --help",    "quire -h",         "quire help run",
-        "quire help check",   "quire help help", "quire run --help", "quire run -h x.toml",
-        "quire check -h",     "quire help keys", "quire help maps",  "quire maps -h",
+        "quire help",         "quire --help",       "quire -h",         "quire help run",
+        "quire help check",   "quire help help",    "quire run --help", "quire run -h x.toml",
+        "quire check -h",     "quire help keys",    "quire help maps",  "quire maps -h",
         "quire help devices", "quire help control", "quire control -h",
     };
 
@@ -112,8 +112,8 @@ END_TEST
 
 START_TEST(help_of_run_names_every_option_and_key)
 {
-    static const char *const words[] = {"--kernel", "--initrd",   "--append", "--memory",    "--vcpus",
-                                        "--serial", "--set",      "--help",   "--log-level", "--dry-run",
+    static const char *const words[] = {"--kernel", "--initrd",   "--append",  "--memory",    "--vcpus",
+                                        "--serial", "--set",      "--help",    "--log-level", "--dry-run",
                                         "--gdb",    "--gdb-wait", "--control", "Examples"};
 
     ck_assert_int_eq(parse("quire help run"), 0);
