@@ -11,7 +11,7 @@
 /* Jansson's functions take NULL for what they could not make, and then make nothing: one check at the end is enough. */
 static char *print(json_t *answer)
 {
-    char *text = answer != NULL ? json_dumps(answer, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    char *text = answer != NULL ? json_dumps(answer, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)) : NULL;
     char *line = NULL;
 
     json_decref(answer);
