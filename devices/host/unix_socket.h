@@ -4,6 +4,8 @@
 #ifndef DEVICES_HOST_UNIX_SOCKET_H
 #define DEVICES_HOST_UNIX_SOCKET_H
 
+#include "memory/support/error.h"
+
 #include <sys/un.h>
 
 /*
@@ -11,5 +13,17 @@
  * else stays where it is. Does not wait; any thread.
  */
 void unix_socket_remove_stale(const struct sockaddr_un *address);
+
+/*
+ * A nonblocking socket that listens at "unix:PATH", for this user alone, the caller's to close; its name is the
+ * caller's to remove. A stale one is replaced. -1 with *error, in which what ("the agent's socket") is said of it.
+ */
+int unix_socket_listen(const char *address, const char *what, int backlog, struct error *error);
+
+/*
+ * A blocking socket that is connected to a machine at "unix:PATH"; key is what its file calls the address. Does not
+ * wait longer than the host does. -1 with *error.
+ */
+int unix_socket_connect(const char *address, const char *key, struct error *error);
 
 #endif

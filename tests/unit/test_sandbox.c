@@ -209,6 +209,21 @@ static void try_kvm_irq_line(void)
     child_check(syscall(SYS_ioctl, -1, KVM_IRQ_LINE, 0) == -1 && errno == EBADF);
 }
 
+static void try_kvm_nmi(void)
+{
+    child_check(syscall(SYS_ioctl, -1, KVM_NMI, 0) == -1 && errno == EBADF);
+}
+
+static void try_kvm_kvmclock_ctrl(void)
+{
+    child_check(syscall(SYS_ioctl, -1, KVM_KVMCLOCK_CTRL, 0) == -1 && errno == EBADF);
+}
+
+static void receive_message(void)
+{
+    child_check(syscall(SYS_recvmsg, -1, NULL, 0) == -1 && errno == EBADF);
+}
+
 static void create_vm(void)
 {
     (void)syscall(SYS_ioctl, -1, KVM_CREATE_VM, 0);
@@ -369,6 +384,21 @@ START_TEST(ioctls_are_allowed_by_kind_of_thread)
     expect_refused(try_kvm_set_guest_debug, SANDBOX_VCPU, debug);
     expect_allowed(try_kvm_irq_line, SANDBOX_VCPU);
     expect_allowed(try_kvm_irq_line, SANDBOX_LOOP);
+}
+END_TEST
+
+START_TEST(what_the_control_socket_needs_is_allowed_to_who_needs_it)
+{
+    char nmi[64];
+
+    snprintf(nmi, sizeof(nmi), "ioctl (16, request 0x%x)", (unsigned)KVM_NMI);
+    expect_allowed(try_kvm_nmi, SANDBOX_VCPU);
+    expect_allowed(try_kvm_nmi, SANDBOX_VCPU_DEBUGGED);
+    expect_allowed(try_kvm_kvmclock_ctrl, SANDBOX_VCPU);
+    expect_refused(try_kvm_nmi, SANDBOX_LOOP, nmi);
+    expect_allowed(receive_message, SANDBOX_LOOP);
+    expect_refused(receive_message, SANDBOX_VCPU, "recvmsg (47)");
+    expect_refused(receive_message, SANDBOX_DISK, "recvmsg (47)");
 }
 END_TEST
 
@@ -710,6 +740,7 @@ int main(void)
     tcase_add_loop_test(allowed, memory_can_be_had_and_given_back, 0, KIND_COUNT);
     tcase_add_loop_test(allowed, waiting_and_timers_are_allowed, 0, KIND_COUNT);
     tcase_add_test(allowed, ioctls_are_allowed_by_kind_of_thread);
+    tcase_add_test(allowed, what_the_control_socket_needs_is_allowed_to_who_needs_it);
     tcase_add_test(allowed, threads_end_and_are_joined);
     tcase_add_loop_test(allowed, abort_ends_the_process_with_its_own_signal, 0, KIND_COUNT);
     suite_add_tcase(suite, allowed);

@@ -1,5 +1,6 @@
 #include "vmm/agent/agent_server.h"
 
+#include "devices/host/unix_socket.h"
 #include "vmm/agent/mux.h"
 
 #include <errno.h>
@@ -10,8 +11,6 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -320,47 +319,13 @@ void agent_server_restarted(struct agent_server *server)
 
 /* ---- Its life ---- */
 
-/* A socket that nobody listens on any more is in the way; anything else stays where it is. */
-static void remove_stale_socket(const struct sockaddr_un *address)
-{
-    struct stat status;
-
-    if (lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
-        return;
-    /* Nonblocking: a connection to a listener that is busy would wait. */
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return;
-    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED)
-        (void)unlink(address->sun_path);
-    close(fd);
-}
-
 static int listen_at(struct agent_server *server, const char *text, struct error *error)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    if (agent_address_check(text, error) < 0)
-        return error_prefix(error, "%s", text);
-    strcpy(address.sun_path, text + strlen("unix:"));
-    remove_stale_socket(&address);
-    server->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    char *path = strdup(address.sun_path);
-    /* bind(2) gives the socket's name the mode that the socket has: there is no moment when others could connect. */
-    if (path == NULL || server->listen_fd < 0 || fchmod(server->listen_fd, S_IRUSR | S_IWUSR) < 0) {
-        free(path);
-        return error_set(error, ERROR_HOST, "the host gave no socket: %s", strerror(errno));
-    }
-    if (bind(server->listen_fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-        const int why = errno;
-        free(path);
-        return error_set(error, ERROR_CONFIG, "%s: the agent's socket cannot be made: %s%s", text, strerror(why),
-                         why == EADDRINUSE ? "; end what uses it, or choose another" : "");
-    }
-    server->made_path = path;
-    if (listen(server->listen_fd, (int)AGENT_CLIENT_MAX) < 0)
-        return error_set(error, ERROR_HOST, "%s: the agent's socket cannot be listened on: %s", text, strerror(errno));
-    return 0;
+    server->listen_fd = unix_socket_listen(text, "the agent's socket", (int)AGENT_CLIENT_MAX, error);
+    if (server->listen_fd < 0)
+        return -1;
+    server->made_path = strdup(text + strlen("unix:"));
+    return server->made_path != NULL ? 0 : error_set(error, ERROR_HOST, "out of memory");
 }
 
 static int open_all(struct agent_server *server, const char *address, struct error *error)

@@ -57,7 +57,4 @@ void agent_server_opened(struct agent_server *server, bool is_open);
 /* The guest starts anew; its vCPUs are parked. Takes NULL. */
 void agent_server_restarted(struct agent_server *server);
 
-/* 0: an address of the right form; or -1 with *error. */
-int agent_address_check(const char *address, struct error *error);
-
 #endif

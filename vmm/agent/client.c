@@ -1,6 +1,6 @@
 #include "vmm/agent/client.h"
 
-#include "vmm/agent/agent_server.h"
+#include "devices/host/unix_socket.h"
 #include "vmm/agent/queue.h"
 
 #include <errno.h>
@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -370,34 +369,6 @@ void agent_client_resize(struct agent_client *client, uint16_t rows, uint16_t co
 
 /* ---- Its life ---- */
 
-static int fail_connect(const char *address, int why, struct error *error)
-{
-    const char *remedy = "is the machine running, and is this the agent.listen of its file?";
-
-    if (why == EACCES || why == EPERM)
-        remedy = "only the user who runs the machine may; is that you?";
-    return error_set(error, ERROR_HOST, "%s: no machine can be reached there: %s; %s", address, strerror(why), remedy);
-}
-
-static int connect_to(const char *address, struct error *error)
-{
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-
-    if (agent_address_check(address, error) < 0) {
-        error_prefix(error, "%s", address);
-        return -1;
-    }
-    strcpy(name.sun_path, address + strlen("unix:"));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return error_set(error, ERROR_HOST, "the host gave no socket: %s", strerror(errno));
-    if (connect(fd, (const struct sockaddr *)&name, sizeof(name)) == 0)
-        return fd;
-    const int why = errno;
-    close(fd);
-    return fail_connect(address, why, error);
-}
-
 struct agent_client *agent_client_connect(const char *address, const struct agent_client_handlers *handlers,
                                           struct error *error)
 {
@@ -411,7 +382,7 @@ struct agent_client *agent_client_connect(const char *address, const struct agen
     client->queue = (struct agent_queue){.bytes = client->queue_bytes, .size = sizeof(client->queue_bytes)};
     for (size_t i = 0; i < AGENT_STREAM_COUNT; i++)
         client->windows[i] = AGENT_WINDOW;
-    client->fd = connect_to(address, error);
+    client->fd = unix_socket_connect(address, "agent.listen", error);
     if (client->fd >= 0)
         return client;
     free(client);

@@ -1,6 +1,6 @@
 #include "vmm/cli/exec.h"
 
-#include "vmm/agent/agent_server.h"
+#include "devices/host/unix_address.h"
 #include "vmm/agent/protocol.h"
 #include "vmm/config/config.h"
 #include "vmm/config/path.h"
@@ -130,7 +130,7 @@ static int set_address(const char *word, struct exec_options *options, struct er
         options->address = NULL;
         return out_of_memory(error);
     }
-    return agent_address_check(options->address, error) < 0 ? error_prefix(error, "exec: --socket: %s", word) : 0;
+    return unix_address_check(options->address, error) < 0 ? error_prefix(error, "exec: --socket: %s", word) : 0;
 }
 
 /* The machine's file says where. */
@@ -151,7 +151,7 @@ static int read_file(const char *path, struct exec_options *options, struct erro
             path);
         goto out;
     }
-    result = agent_address_check(config.agent.listen, error) < 0
+    result = unix_address_check(config.agent.listen, error) < 0
                  ? config_error(&config, CONFIG_AGENT_LISTEN, error, "%s", strdupa(error->text))
                  : set_address(config.agent.listen, options, error);
 out:

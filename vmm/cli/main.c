@@ -172,6 +172,9 @@ int main(int argc, char *argv[])
     case OPTIONS_EXEC:
         status = exec_run(&options.exec);
         break;
+    case OPTIONS_CONTROL:
+        status = control_run(&options.control);
+        break;
     case OPTIONS_RUN:
         status = options.dry_run ? dry_run(&options.config) : run(&options.config);
         break;

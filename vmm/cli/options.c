@@ -12,6 +12,7 @@ static const char help_text[] =
     "  quire run FILE.toml        run the machine that the file describes\n"
     "  quire run --kernel bzImage run a kernel without a file\n"
     "  quire exec FILE.toml -- COMMAND    run a command in a guest that runs\n"
+    "  quire control FILE.toml COMMAND    pause, reset, dump a machine that runs, and more\n"
     "  quire check FILE.toml      say whether the file is right\n"
     "  quire maps FILE.toml       show what lies where in the guest's memory\n"
     "  quire help [COMMAND]       more about a command; 'quire help keys' and 'quire help devices': what a file may "
@@ -36,6 +37,7 @@ static const char run_help_text[] =
     "tcp:IP:PORT\n"
     "      --gdb-wait                start the guest when gdb says so\n"
     "      --agent ADDRESS           let 'quire exec' reach the guest's agent, at unix:PATH\n"
+    "      --control ADDRESS         let 'quire control' reach the machine, at unix:PATH\n"
     "  -s, --set KEY=VALUE           any key of the file (quire help keys); may be given again\n"
     "      --log-level LEVEL         error, warn, info or debug\n"
     "  -n, --dry-run                 print the machine that would be built, and stop\n"
@@ -92,10 +94,10 @@ static const char devices_help_text[] = "Virtio devices of a machine's file: a t
                                         "slots. Explained in quire.toml(5).\n"
                                         "\n";
 
-static const char *const commands[] = {"run", "exec", "check", "maps", "help", NULL};
+static const char *const commands[] = {"run", "exec", "control", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
-enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT };
+enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT, OPTION_CONTROL };
 
 static const struct option run_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -108,6 +110,7 @@ static const struct option run_options[] = {
     {"gdb", optional_argument, NULL, OPTION_GDB},
     {"gdb-wait", no_argument, NULL, OPTION_GDB_WAIT},
     {"agent", required_argument, NULL, OPTION_AGENT},
+    {"control", required_argument, NULL, OPTION_CONTROL},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"dry-run", no_argument, NULL, 'n'},
     {"help", no_argument, NULL, 'h'},
@@ -144,6 +147,7 @@ static const struct override_kind override_kinds[] = {
     {OPTION_LOG_LEVEL, "--log-level", "log.level", NULL},
     {OPTION_GDB, "--gdb", "gdb.listen", "tcp:127.0.0.1:1234"},
     {OPTION_AGENT, "--agent", "agent.listen", NULL},
+    {OPTION_CONTROL, "--control", "control.listen", NULL},
     {OPTION_GDB_WAIT, "--gdb-wait", "gdb.wait", "true"},
     /* These two do not name one key. */
     {OPTION_SERIAL, "--serial", NULL, NULL},
@@ -422,6 +426,20 @@ static int parse_exec(int argc, char *argv[], FILE *out, struct options *options
     return 0;
 }
 
+static int parse_control(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    bool is_help;
+
+    options->command = OPTIONS_CONTROL;
+    if (control_options_parse(argc, argv, out, &options->control, &is_help, error) < 0) {
+        control_options_free(&options->control);
+        return -1;
+    }
+    if (is_help)
+        options->command = OPTIONS_DONE;
+    return 0;
+}
+
 static int fail_unknown_command(const char *word, struct error *error)
 {
     char shown[CONFIG_TEXT_SIZE];
@@ -444,6 +462,10 @@ static int help(const char *topic, FILE *out, struct options *options, struct er
         return say(run_help_text, out, options);
     if (strcmp(topic, "exec") == 0) {
         exec_options_print_help(out);
+        return say("", out, options);
+    }
+    if (strcmp(topic, "control") == 0) {
+        control_options_print_help(out);
         return say("", out, options);
     }
     if (strcmp(topic, "check") == 0)
@@ -474,6 +496,8 @@ int options_parse(int argc, char *argv[], FILE *out, struct options *options, st
         return parse_run(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "exec") == 0)
         return parse_exec(argc - 1, argv + 1, out, options, error);
+    if (strcmp(command, "control") == 0)
+        return parse_control(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "check") == 0)
         return parse_check(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "maps") == 0)
@@ -490,5 +514,6 @@ void options_free(struct options *options)
     config_free(&options->config);
     config_free(&options->other);
     exec_options_free(&options->exec);
+    control_options_free(&options->control);
     *options = (struct options){0};
 }

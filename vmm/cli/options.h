@@ -5,6 +5,7 @@
 #define VMM_CLI_OPTIONS_H
 
 #include "memory/support/error.h"
+#include "vmm/cli/control.h"
 #include "vmm/cli/exec.h"
 #include "vmm/config/config.h"
 
@@ -22,6 +23,8 @@ enum options_command {
     OPTIONS_MAPS,
     /* Run a command in a machine that runs; config is not used. */
     OPTIONS_EXEC,
+    /* See to a machine that runs; config is not used. */
+    OPTIONS_CONTROL,
 };
 
 struct options {
@@ -35,6 +38,7 @@ struct options {
     /* The file's, the command line over it, and config_check() passed. */
     struct config config;
     struct exec_options exec;
+    struct control_options control;
 };
 
 /*

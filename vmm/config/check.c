@@ -3,10 +3,10 @@
  */
 #include "vmm/config/config.h"
 
+#include "devices/host/unix_address.h"
 #include "devices/net/mac.h"
 #include "devices/net/user.h"
 #include "memory/x86/layout.h"
-#include "vmm/agent/agent_server.h"
 #include "vmm/config/schema.h"
 #include "vmm/gdb/gdb_address.h"
 
@@ -427,8 +427,28 @@ static int check_agent(const struct config *config, struct error *error)
             return config_error(config, CONFIG_AGENT_PORT, error, "leads nowhere; set agent.listen, or use --agent");
         return 0;
     }
-    if (agent_address_check(config->agent.listen, error) < 0)
+    if (unix_address_check(config->agent.listen, error) < 0)
         return config_error(config, CONFIG_AGENT_LISTEN, error, "%s", strdupa(error->text));
+    return 0;
+}
+
+static bool is_same(const char *listen, const char *other)
+{
+    return other != NULL && strcmp(listen, other) == 0;
+}
+
+static int check_control(const struct config *config, struct error *error)
+{
+    const char *listen = config->control.listen;
+
+    if (listen == NULL)
+        return 0;
+    if (unix_address_check(listen, error) < 0)
+        return config_error(config, CONFIG_CONTROL_LISTEN, error, "%s", strdupa(error->text));
+    if (is_same(listen, config->agent.listen))
+        return config_error(config, CONFIG_CONTROL_LISTEN, error, "agent.listen is the same; choose another");
+    if (is_same(listen, config->gdb.listen))
+        return config_error(config, CONFIG_CONTROL_LISTEN, error, "gdb.listen is the same; choose another");
     return 0;
 }
 
@@ -436,7 +456,7 @@ int config_check(const struct config *config, struct error *error)
 {
     if (check_memory(config, error) < 0 || check_spaces(config, error) < 0 || check_devices(config, error) < 0 ||
         check_boot(config, error) < 0 || check_vcpus(config, error) < 0 || check_gdb(config, error) < 0 ||
-        check_agent(config, error) < 0)
+        check_agent(config, error) < 0 || check_control(config, error) < 0)
         return -1;
     return check_serial(config, error);
 }

@@ -53,6 +53,7 @@ enum config_key {
     CONFIG_GDB_ALLOW_REMOTE,
     CONFIG_AGENT_LISTEN,
     CONFIG_AGENT_PORT,
+    CONFIG_CONTROL_LISTEN,
     CONFIG_SANDBOX_SECCOMP,
     CONFIG_LOG_LEVEL,
     CONFIG_KEY_COUNT,
@@ -363,6 +364,10 @@ struct config {
         char *listen;
         enum config_agent_port port;
     } agent;
+    struct {
+        /* "unix:PATH", where clients that control the machine connect; NULL: nobody can. */
+        char *listen;
+    } control;
     struct {
         enum config_seccomp seccomp;
     } sandbox;

@@ -109,6 +109,8 @@ const struct schema_key config_schema[CONFIG_KEY_COUNT] = {
                              .doc = "where 'quire exec' reaches the guest's agent, \"unix:PATH\""},
     [CONFIG_AGENT_PORT] = {"agent", "port", SCHEMA_CHOICE, FIELD(agent.port), .default_text = "auto",
                            .choices = agent_ports, .doc = "the device that leads to the agent"},
+    [CONFIG_CONTROL_LISTEN] = {"control", "listen", SCHEMA_SOCKET, FIELD(control.listen), .default_text = "",
+                               .doc = "where 'quire control' reaches the machine, \"unix:PATH\""},
     [CONFIG_SANDBOX_SECCOMP] = {"sandbox", "seccomp", SCHEMA_CHOICE, FIELD(sandbox.seccomp), .default_text = "kill",
                                 .choices = seccomp_modes,
                                 .doc = "what follows a system call that quire has no business making"},

@@ -109,7 +109,7 @@ static int run(struct debugger *debugger, struct error *error)
 {
     if (placing_update_traps(debugger, error) < 0)
         return -1;
-    placing_patch_all(debugger, true);
+    placing_patch_all(debugger, !debugger->points_are_hidden);
     for (unsigned i = 0; i < debugger->environment.vcpu_count; i++) {
         vcpus_hold(debugger->vcpus, i, debugger->vcpu[i].action == DEBUG_HOLD);
         /* A step does not wait in HLT. */
@@ -455,7 +455,7 @@ bool debugger_restarted(struct debugger *debugger)
         tell(debugger, &stop);
         return false;
     }
-    placing_patch_all(debugger, true);
+    placing_patch_all(debugger, !debugger->points_are_hidden);
     return true;
 }
 
@@ -493,6 +493,18 @@ void debugger_hold_start(struct debugger *debugger)
 bool debugger_is_stopped(const struct debugger *debugger)
 {
     return debugger->state != DEBUGGER_RUNNING;
+}
+
+bool debugger_has_crashed(const struct debugger *debugger)
+{
+    return debugger->state == DEBUGGER_CRASHED;
+}
+
+void debugger_hide_points(struct debugger *debugger, bool hidden)
+{
+    debugger->points_are_hidden = hidden;
+    if (debugger->state == DEBUGGER_RUNNING)
+        placing_patch_all(debugger, !hidden);
 }
 
 void debugger_set_kernel(struct debugger *debugger, const struct boot_segment *segments, size_t count)

@@ -64,6 +64,12 @@ void debugger_hold_start(struct debugger *debugger);
 /* It is stopped, or has not started. */
 bool debugger_is_stopped(const struct debugger *debugger);
 
+/* It has crashed, and is looked at or waits for somebody who does. */
+bool debugger_has_crashed(const struct debugger *debugger);
+
+/* The vCPUs are parked for somebody else, who looks at memory: breakpoints are not to be in it until that is over. */
+void debugger_hide_points(struct debugger *debugger, bool hidden);
+
 /*
  * The guest has crashed, in a way that it can go on from or not, and its vCPUs are parked. Whether the debugger takes
  * over; end_crashed() follows when it is done, if the guest does not go on.

@@ -76,6 +76,8 @@ struct debugger {
     size_t patch_count;
     /* The points have changed since the traps were set. */
     bool traps_are_old;
+    /* No INT3 is to be in the guest, though it counts as running. */
+    bool points_are_hidden;
 
     struct debug_vcpu vcpu[];
 };

@@ -5,6 +5,7 @@
 
 #include "vmm/debug/linux/kaslr.h"
 #include "vmm/debug/linux/kernel_log.h"
+#include "vmm/debug/linux/view.h"
 #include "vmm/debug/output.h"
 
 #include <inttypes.h>
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 /* One command under way. */
 struct monitor {
@@ -126,54 +126,11 @@ static void show_registers(struct monitor *monitor)
 
 /* ---- What the kernel has in memory ---- */
 
-enum { PAGE = 4096, WINDOW_PAGES = 4096 };
-
-/*
- * Cuts a range down to the first pages in it that the host has memory for, from an address on: reading others would
- * have it make some. False: there are none in the next WINDOW_PAGES, whose end is *ret_next.
- */
-static bool cut_to_resident(struct linux_range *range, uint64_t gpa, uint64_t *ret_next)
-{
-    const uint64_t start = gpa > range->gpa ? gpa & ~(uint64_t)(PAGE - 1) : range->gpa;
-    const uint64_t left = (range->gpa + range->size - start) / PAGE;
-    const size_t pages = left < WINDOW_PAGES ? (size_t)left : WINDOW_PAGES;
-    const uint8_t *bytes = range->bytes + (start - range->gpa);
-    unsigned char resident[WINDOW_PAGES];
-    size_t first = 0;
-
-    *ret_next = start + pages * PAGE;
-    if (mincore((void *)(uintptr_t)bytes, pages * PAGE, resident) < 0)
-        return false;
-    while (first < pages && (resident[first] & 1) == 0)
-        first++;
-    size_t end = first;
-    while (end < pages && (resident[end] & 1) != 0)
-        end++;
-    *range =
-        (struct linux_range){.gpa = start + first * PAGE, .size = (end - first) * PAGE, .bytes = bytes + first * PAGE};
-    return end > first;
-}
-
-/* struct linux_memory: what is mapped in a space and has been touched, in order. */
-static bool next_range(void *context, uint64_t gpa, struct linux_range *ret_range)
-{
-    const struct guest_view *view = context;
-    hvx_range_t range;
-
-    while (hvx_vm_query_space(view->space, gpa, &range) == HV_SUCCESS) {
-        *ret_range = (struct linux_range){.gpa = range.gpa, .size = range.size, .bytes = range.uva};
-        if (cut_to_resident(ret_range, gpa, &gpa))
-            return true;
-    }
-    return false;
-}
-
-/* A Linux that runs in the space that the client looks at. view and registers are to live as long as the result. */
+/* A Linux that runs in the space that the client looks at. view is to live as long as the result. */
 static struct linux_memory linux_memory_of(const struct monitor *monitor, struct guest_view *view)
 {
     *view = debugger_view(monitor->debugger, monitor->vcpu);
-    return (struct linux_memory){
-        .context = view, .read = guest_view_read_physical, .next_range = next_range, .registers = &view->walk};
+    return guest_view_linux(view);
 }
 
 static void show_log(struct monitor *monitor)

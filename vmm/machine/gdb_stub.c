@@ -196,6 +196,17 @@ bool gdb_stub_is_stopped(const struct gdb_stub *stub)
     return stub != NULL && debugger_is_stopped(stub->debugger);
 }
 
+bool gdb_stub_has_crashed(const struct gdb_stub *stub)
+{
+    return stub != NULL && debugger_has_crashed(stub->debugger);
+}
+
+void gdb_stub_hide_points(struct gdb_stub *stub, bool hidden)
+{
+    if (stub != NULL)
+        debugger_hide_points(stub->debugger, hidden);
+}
+
 bool gdb_stub_restarted(struct gdb_stub *stub)
 {
     return stub == NULL || debugger_restarted(stub->debugger);

@@ -51,6 +51,10 @@ bool gdb_stub_holds_start(struct gdb_stub *stub);
 /* A debugger has the guest stopped. */
 bool gdb_stub_is_stopped(const struct gdb_stub *stub);
 
+/* See debugger_has_crashed() and debugger_hide_points(). */
+bool gdb_stub_has_crashed(const struct gdb_stub *stub);
+void gdb_stub_hide_points(struct gdb_stub *stub, bool hidden);
+
 /* The machine has been restarted by itself: whether its vCPUs are to run. */
 bool gdb_stub_restarted(struct gdb_stub *stub);
 

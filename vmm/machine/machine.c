@@ -8,6 +8,7 @@
 #include "vmm/machine/fault_log.h"
 #include "vmm/machine/gdb_stub.h"
 #include "vmm/machine/legacy_devices.h"
+#include "vmm/machine/machine_control.h"
 #include "vmm/machine/machine_memory.h"
 #include "vmm/machine/map_report.h"
 #include "vmm/machine/vcpus.h"
@@ -64,6 +65,8 @@ struct machine {
     struct platform platform;
     /* NULL: nobody can debug the guest. */
     struct gdb_stub *gdb;
+    /* NULL: there is no control socket. */
+    struct machine_control *control;
     struct vcpus *vcpus;
     int signal_fd;
     /* Written to when `happened` has been filled in. */
@@ -124,6 +127,19 @@ static void on_worker_failed(void *context, const struct error *error)
     machine_notify(context, &outcome);
 }
 
+static void press_power_button(void *context)
+{
+    struct machine *machine = context;
+
+    acpi_pm_power_button(machine->devices.acpi_pm);
+}
+
+/* As the guest would. */
+static void reset_by_user(void *context)
+{
+    machine_notify(context, &(struct machine_outcome){.event = MACHINE_RESET, .vcpu = -1});
+}
+
 static void end_by_user(struct machine *machine, uint32_t signal)
 {
     machine_notify(machine, &(struct machine_outcome){.event = MACHINE_ENDED_BY_USER, .argument = signal, .vcpu = -1});
@@ -138,10 +154,10 @@ static void on_console_command(void *context, enum console_command command)
         end_by_user(machine, 0);
         break;
     case CONSOLE_POWER_BUTTON:
-        acpi_pm_power_button(machine->devices.acpi_pm);
+        press_power_button(machine);
         break;
     case CONSOLE_RESET:
-        machine_notify(machine, &(struct machine_outcome){.event = MACHINE_RESET, .vcpu = -1});
+        reset_by_user(machine);
         break;
     case CONSOLE_MAPS:
         map_report(&machine->memory, machine->log);
@@ -169,10 +185,11 @@ static void on_signal(void *context, uint32_t events)
         map_report(&machine->memory, machine->log);
         return;
     }
-    if (info.ssi_signo == SIGTERM && !machine->power_button_pressed && !gdb_stub_is_stopped(machine->gdb)) {
+    if (info.ssi_signo == SIGTERM && !machine->power_button_pressed && !gdb_stub_is_stopped(machine->gdb) &&
+        !machine_control_is_paused(machine->control)) {
         machine->power_button_pressed = true;
         log_line(machine->log, LOG_LEVEL_INFO, "quire", "SIGTERM: the power button is pressed; once more ends at once");
-        acpi_pm_power_button(machine->devices.acpi_pm);
+        press_power_button(machine);
         return;
     }
     end_by_user(machine, info.ssi_signo);
@@ -206,6 +223,7 @@ static int restart(void *context, struct error *error)
     legacy_devices_reset(&machine->devices);
     virtio_devices_reset(machine->virtio);
     agent_server_restarted(machine->agent);
+    machine_control_restarted(machine->control);
     if (irqchip_reset(&machine->irqchip, error) < 0 || machine_memory_clear(&machine->memory, error) < 0 ||
         load(machine, &entry, error) < 0)
         return -1;
@@ -571,6 +589,26 @@ static int step_gdb(struct machine *machine, struct error *error)
     return machine->gdb != NULL ? 0 : -1;
 }
 
+static int step_control(struct machine *machine, struct error *error)
+{
+    const struct machine_control_environment environment = {
+        .config = machine->config,
+        .memory = &machine->memory,
+        .loop = machine->loop,
+        .log = machine->log,
+        .gdb = machine->gdb,
+        .press_power_button = press_power_button,
+        .reset = reset_by_user,
+        .quit = on_killed,
+        .context = machine,
+    };
+
+    if (machine->config->control.listen == NULL)
+        return 0;
+    machine->control = machine_control_create(&environment, error);
+    return machine->control != NULL ? 0 : -1;
+}
+
 static enum sandbox_thread vcpu_sandbox(const struct machine *machine)
 {
     return machine->gdb != NULL ? SANDBOX_VCPU_DEBUGGED : SANDBOX_VCPU;
@@ -625,8 +663,10 @@ static int step_vcpus(struct machine *machine, struct error *error)
     };
     const int result = vcpus_create(&environment, &machine->vcpus, error);
 
-    if (result == 0)
+    if (result == 0) {
         gdb_stub_set_vcpus(machine->gdb, machine->vcpus);
+        machine_control_set_vcpus(machine->control, machine->vcpus);
+    }
     return result;
 }
 
@@ -644,9 +684,9 @@ static int step_load(struct machine *machine, struct error *error)
 
 /* Cheap things that the user may have got wrong come first, and the sandbox before all that the guest can reach. */
 static int (*const steps[])(struct machine *machine, struct error *error) = {
-    step_plan,     step_files, step_vm,          step_cpuid,   step_memory,  step_irqchip,
-    step_platform, step_loop,  step_serial_host, step_agent,   step_devices, step_virtio,
-    step_signals,  step_gdb,   step_sandbox,     step_workers, step_vcpus,   step_load,
+    step_plan,    step_files,       step_vm,      step_cpuid,   step_memory, step_irqchip, step_platform,
+    step_loop,    step_serial_host, step_agent,   step_devices, step_virtio, step_signals, step_gdb,
+    step_control, step_sandbox,     step_workers, step_vcpus,   step_load,
 };
 
 int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error)
@@ -681,6 +721,7 @@ void machine_destroy(struct machine *machine)
 {
     if (machine == NULL)
         return;
+    machine_control_destroy(machine->control);
     vcpus_destroy(machine->vcpus);
     gdb_stub_destroy(machine->gdb);
     virtio_devices_destroy(machine->virtio);

@@ -32,7 +32,7 @@ struct vcpu_thread {
     int fd;
     /* owner: the thread */
     bool sandboxed;
-    /* It waited in HLT for what cannot come when it parked last, and RIP behind that. With a debugger. */
+    /* It waited in HLT for what cannot come when it parked last, and RIP behind that. */
     bool is_halted;
     uint64_t halted_rip;
     /* It is, or is about to be, in the guest. With a debugger only. */
@@ -61,6 +61,9 @@ struct vcpus {
     _Atomic(enum command) command;
     /* Guarded by lock, as all below. */
     bool capture;
+    /* They are to run, as far as vcpus_resume() and vcpus_request_park() go; and how often they are paused. */
+    bool wants_run;
+    unsigned pauses;
     unsigned parked_count;
     /* Who wants the guest for itself gets it in the order of asking: numbers given out, and whose turn it is. */
     uint64_t next_turn;
@@ -172,7 +175,7 @@ static void wait_halted(struct vcpu_thread *self)
     pthread_mutex_unlock(&group->lock);
 }
 
-/* A debugger that has stopped the machine lets it go on: who waited waits again, unless it was put elsewhere. */
+/* A machine that was stopped goes on: who waited waits again, unless a debugger has put it elsewhere. */
 static void wait_halted_again(struct vcpu_thread *self)
 {
     uint64_t rip;
@@ -286,6 +289,7 @@ static void run_until_commanded(struct vcpu_thread *self)
         run_debugged(self, self->group->environment.debugger);
         return;
     }
+    wait_halted_again(self);
     while (atomic_load_explicit(&self->group->command, memory_order_acquire) == COMMAND_RUN) {
         hv_vcpu_run(self->id);
         hvx_vcpu_exit(self->id, &exit);
@@ -384,9 +388,22 @@ static void finish_instruction(struct vcpu_thread *self, const struct vcpus_debu
 
     for (unsigned i = 0; i < ACCESSES_MAX && hvx_vcpu_finish(self->id) == HV_BUSY; i++) {
         hvx_vcpu_exit(self->id, &exit);
-        if (!debugger->on_exit(debugger->context, self->index, self->id, &exit))
+        if (debugger == NULL || !debugger->on_exit(debugger->context, self->index, self->id, &exit))
             serve_exit(self, &exit);
     }
+}
+
+/* Whether somebody is to see the registers, and the guest is to go on. */
+static bool is_to_finish(struct vcpu_thread *self)
+{
+    struct vcpus *group = self->group;
+
+    if (self->boot_generation == 0)
+        return false;
+    pthread_mutex_lock(&group->lock);
+    const bool is_paused = group->pauses > 0;
+    pthread_mutex_unlock(&group->lock);
+    return is_paused || group->environment.debugger != NULL;
 }
 
 /* ---- The threads ---- */
@@ -491,10 +508,10 @@ static enum command park(struct vcpu_thread *self)
     struct vcpus *group = self->group;
     const struct vcpus_debugger *debugger = group->environment.debugger;
 
-    if (debugger != NULL && self->boot_generation != 0) {
+    if (is_to_finish(self))
         finish_instruction(self, debugger);
+    if (debugger != NULL && self->boot_generation != 0)
         debugger->before_park(debugger->context, self->index, self->id);
-    }
     pthread_mutex_lock(&group->lock);
     if (group->capture && self->boot_generation != 0) {
         /* Not under the lock: it takes the VM's. */
@@ -646,8 +663,41 @@ void vcpus_resume(struct vcpus *vcpus)
 {
     pthread_mutex_lock(&vcpus->lock);
     vcpus->capture = false;
+    vcpus->wants_run = true;
+    const bool is_paused = vcpus->pauses > 0;
     pthread_mutex_unlock(&vcpus->lock);
-    set_command(vcpus, COMMAND_RUN);
+    if (!is_paused)
+        set_command(vcpus, COMMAND_RUN);
+}
+
+void vcpus_pause(struct vcpus *vcpus)
+{
+    pthread_mutex_lock(&vcpus->lock);
+    vcpus->pauses++;
+    const bool is_running = vcpus->command == COMMAND_RUN;
+    if (is_running)
+        vcpus->capture = false;
+    pthread_mutex_unlock(&vcpus->lock);
+    if (is_running) {
+        set_command(vcpus, COMMAND_PARK);
+        interrupt_all(vcpus);
+    }
+    vcpus_wait_parked(vcpus);
+}
+
+void vcpus_unpause(struct vcpus *vcpus)
+{
+    pthread_mutex_lock(&vcpus->lock);
+    vcpus->pauses--;
+    const bool goes_on = vcpus->pauses == 0 && vcpus->wants_run;
+    pthread_mutex_unlock(&vcpus->lock);
+    if (goes_on)
+        set_command(vcpus, COMMAND_RUN);
+}
+
+bool vcpus_is_halted(const struct vcpus *vcpus, unsigned index)
+{
+    return vcpus->threads[index].is_halted;
 }
 
 void vcpus_hold(struct vcpus *vcpus, unsigned index, bool held)
@@ -679,8 +729,12 @@ void vcpus_request_park(struct vcpus *vcpus, int capture)
 {
     pthread_mutex_lock(&vcpus->lock);
     bool first = vcpus->command == COMMAND_RUN;
+    vcpus->wants_run = false;
+    /* A pause is not what decides: who has something to show has not parked for it yet. */
     if (first)
         vcpus->capture = capture != 0;
+    else if (vcpus->pauses > 0)
+        vcpus->capture |= capture != 0;
     pthread_mutex_unlock(&vcpus->lock);
     if (!first)
         return;

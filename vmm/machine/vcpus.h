@@ -68,8 +68,19 @@ void vcpus_destroy(struct vcpus *vcpus);
  */
 void vcpus_set_boot(struct vcpus *vcpus, const struct boot_entry *entry);
 
-/* Lets them run, all but those that are held. */
+/* Lets them run, all but those that are held; or, while they are paused, has them run when that ends. */
 void vcpus_resume(struct vcpus *vcpus);
+
+/*
+ * Keeps them parked, whoever lets them run meanwhile, until vcpus_unpause() has been called as often. Returns when they
+ * are parked, each behind the instruction of its last exit; capture is not asked for.
+ */
+void vcpus_pause(struct vcpus *vcpus);
+/* Those that would run by now do. */
+void vcpus_unpause(struct vcpus *vcpus);
+
+/* While parked: whether a vCPU waits in HLT, in a space where nothing can wake it. */
+bool vcpus_is_halted(const struct vcpus *vcpus, unsigned index);
 
 /* While parked: whether a vCPU stays parked when the others run. */
 void vcpus_hold(struct vcpus *vcpus, unsigned index, bool held);

@@ -130,6 +130,7 @@ static const struct rule rules[] = {
     CALL(sysinfo, LOOP, "qsort(3) of the pages of many break- and watchpoints, in the C library of Debian 12"),
     CALL(recvfrom, LOOP | SLIRP, "a serial port on a socket, connections of guests"),
     CALL(accept4, LOOP, "the same: its next client"),
+    CALL(recvmsg, LOOP, "clients of the control socket, and the file for a dump that comes with a request"),
     CALL_WHEN(fcntl, LOOP, 1, UINT32_MAX, F_DUPFD_CLOEXEC, "the same: reading and writing apart"),
     CALL(shutdown, LOOP | SLIRP, "the same: a client's end"),
     CALL(unlink, LOOP, "the link to a pty, a socket's name"),
@@ -168,11 +169,11 @@ static const struct rule rules[] = {
     CALL(lseek, SLIRP, "the same"),
 
     /* a reset of the machine */
-    CALL(pread64, LOOP, "kernel and initrd, once more"),
+    CALL(pread64, LOOP, "kernel and initrd, once more; /proc/self/pagemap, for a dump"),
     CALL_WHEN(madvise, LOOP, 2, UINT32_MAX, MADV_DONTDUMP, "memory for them"),
     CALL_WHEN(madvise, LOOP, 2, UINT32_MAX, MADV_HUGEPAGE, "the same"),
     CALL_WHEN(madvise, LOOP, 2, UINT32_MAX, MADV_REMOVE, "RAM that a file is behind is cleared"),
-    CALL(lseek, LOOP, "the same; standard output at exit"),
+    CALL(lseek, LOOP, "the same; standard output at exit; the holes of a dump"),
     CALL(fstat, LOOP, "the same"),
     CALL_WHEN(newfstatat, LOOP, 3, AT_EMPTY_PATH, AT_EMPTY_PATH, "fstat as glibc makes it"),
     CALL(msync, LOOP, "memory that a file backs"),
@@ -214,11 +215,14 @@ static const struct rule rules[] = {
     IOCTL(KVM_SET_DEVICE_ATTR, VCPU, "the same"),
     IOCTL(KVM_TRANSLATE, VCPU, "where a crash's instruction lies in memory"),
 
+    /* the control socket */
+    IOCTL(KVM_NMI, VCPU, "nmi, and a debugger's monitor nmi"),
+    IOCTL(KVM_KVMCLOCK_CTRL, VCPU, "the guest is told that it was paused"),
+
     /* a debugger */
     IOCTL(KVM_SET_GUEST_DEBUG, DEBUGGED, "steps and breakpoints"),
     IOCTL(KVM_SET_USER_MEMORY_REGION, DEBUGGED, "past a breakpoint by page: hvx_vm_set_traps"),
-    IOCTL(KVM_NMI, DEBUGGED, "monitor nmi"),
-    CALL(mincore, LOOP, "monitor dmesg: what the host has no memory for is not looked at"),
+    CALL(mincore, LOOP, "monitor dmesg, dumps: what the host has no memory for is not looked at"),
     CALL(timer_create, DEBUGGED, "no step is waited for without end: hv_vcpu_run_until"),
     CALL(timer_settime, DEBUGGED, "the same"),
     CALL(timer_delete, DEBUGGED, "a vCPU's end"),
