@@ -182,54 +182,6 @@ static hv_return_t file_set(union register_file *file, const struct register_pla
     }
 }
 
-/* HV_SUCCESS with *ret_vcpu and *ret_place, and the registers around it in *file. */
-static hv_return_t file_read(hv_vcpuid_t id, hv_x86_reg_t reg, struct vcpu **ret_vcpu,
-                             const struct register_place **ret_place, union register_file *file)
-{
-    hv_return_t result;
-
-    *ret_vcpu = vcpu_owned(id, &result);
-    if (*ret_vcpu == NULL)
-        return result;
-    if ((unsigned)reg >= HV_X86_REGISTERS_MAX || places[reg].set == SET_NONE)
-        return HV_BAD_ARGUMENT;
-    *ret_place = &places[reg];
-    return ioctl((*ret_vcpu)->fd, ioctls_of(places[reg].set).get, file) < 0 ? HV_ERROR : HV_SUCCESS;
-}
-
-hv_return_t hv_vcpu_read_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t *value)
-{
-    struct vcpu *vcpu;
-    const struct register_place *place = NULL;
-    union register_file file;
-    hv_return_t result = file_read(id, reg, &vcpu, &place, &file);
-
-    if (result != HV_SUCCESS)
-        return result;
-    return value == NULL ? HV_BAD_ARGUMENT : file_get(&file, place, value);
-}
-
-hv_return_t hv_vcpu_write_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t value)
-{
-    struct vcpu *vcpu;
-    const struct register_place *place = NULL;
-    union register_file file;
-    hv_return_t result = file_read(id, reg, &vcpu, &place, &file);
-
-    if (result == HV_SUCCESS)
-        result = file_set(&file, place, value);
-    if (result != HV_SUCCESS)
-        return result;
-    if (ioctl(vcpu->fd, ioctls_of(place->set).set, &file) < 0)
-        return HV_BAD_ARGUMENT;
-    /* Without interrupt controllers in the kernel KVM takes the task priority from here at each entry. */
-    if (reg == HV_X86_TPR)
-        vcpu->run->cr8 = value;
-    return HV_SUCCESS;
-}
-
-/* ---- Many registers at once ---- */
-
 /* Each of KVM's structures, read when it is first needed. */
 struct register_files {
     bool is_read[SET_COUNT];
@@ -303,9 +255,20 @@ hv_return_t hvx_vcpu_write_registers(hv_vcpuid_t id, const hv_x86_reg_t *registe
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]) && result == HV_SUCCESS; i++)
         if (files.is_read[order[i]] && ioctl(vcpu->fd, ioctls_of(order[i]).set, &files.files[order[i]]) < 0)
             result = HV_BAD_ARGUMENT;
+    /* Without interrupt controllers in the kernel KVM takes the task priority from here at each entry. */
     if (result == HV_SUCCESS && files.is_read[SET_SREGS])
         vcpu->run->cr8 = files.files[SET_SREGS].sregs.cr8;
     return result;
+}
+
+hv_return_t hv_vcpu_read_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t *value)
+{
+    return hvx_vcpu_read_registers(id, &reg, value, 1);
+}
+
+hv_return_t hv_vcpu_write_register(hv_vcpuid_t id, hv_x86_reg_t reg, uint64_t value)
+{
+    return hvx_vcpu_write_registers(id, &reg, &value, 1);
 }
 
 static const struct kvm_segment *segment_of(const struct kvm_sregs *sregs, hv_x86_reg_t selector_register)
