@@ -178,6 +178,16 @@ void gdb_stub_loaded(struct gdb_stub *stub, const struct boot_entry *entry)
         debugger_set_kernel(stub->debugger, entry->segments, entry->segment_count);
 }
 
+/* What gdb's "target remote" takes: unix sockets without the word. */
+static const char *target_of(const struct gdb_stub *stub, char text[GDB_ADDRESS_TEXT_SIZE])
+{
+    static const char unix_prefix[] = "unix:";
+    const size_t length = sizeof(unix_prefix) - 1;
+
+    gdb_address_format(gdb_server_address(stub->server), text);
+    return strncmp(text, unix_prefix, length) == 0 ? text + length : text;
+}
+
 bool gdb_stub_holds_start(struct gdb_stub *stub)
 {
     char address[GDB_ADDRESS_TEXT_SIZE];
@@ -185,9 +195,8 @@ bool gdb_stub_holds_start(struct gdb_stub *stub)
     if (stub == NULL || !stub->environment.config->gdb.wait)
         return false;
     debugger_hold_start(stub->debugger);
-    gdb_address_format(gdb_server_address(stub->server), address);
     log_line(stub->environment.log, LOG_LEVEL_WARN, "gdb", "the guest waits for gdb: target remote %s",
-             strncmp(address, "unix:", 5) == 0 ? address + 5 : address);
+             target_of(stub, address));
     return true;
 }
 
@@ -233,9 +242,8 @@ bool gdb_stub_takes_crash(struct gdb_stub *stub, const struct machine_outcome *o
         return false;
     if (!gdb_server_has_client(stub->server)) {
         char address[GDB_ADDRESS_TEXT_SIZE];
-        gdb_address_format(gdb_server_address(stub->server), address);
         log_line(stub->environment.log, LOG_LEVEL_ERROR, "gdb", "%s; it waits for gdb: target remote %s", text,
-                 strncmp(address, "unix:", 5) == 0 ? address + 5 : address);
+                 target_of(stub, address));
     }
     return true;
 }
