@@ -44,6 +44,13 @@ static uint64_t now_nanoseconds(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static hv_memory_flags_t trap_of(const struct pass *pass, uint64_t page)
+{
+    const struct debugger *debugger = pass->side->debugger;
+
+    return traps_of_page(debugger->traps, debugger->trap_count, pass->space, page);
+}
+
 /*
  * Has a page's code be executed. Writes to it are still trapped if they are watched; reads are not, because what cannot
  * be read cannot be fetched. False: there is no room to remember it.
@@ -55,20 +62,18 @@ static bool lift_page(struct pass *pass, uint64_t gpa)
     if (pass->page_count == PASS_PAGES_MAX)
         return false;
     pass->pages[pass->page_count++] = page;
-    return hvx_vm_set_traps(pass->space, page, POINT_PAGE_SIZE,
-                            side_trap_of(pass->side->debugger, pass->space, page) & HV_MEMORY_WRITE) == HV_SUCCESS;
+    return hvx_vm_set_traps(pass->space, page, POINT_PAGE_SIZE, trap_of(pass, page) & HV_MEMORY_WRITE) == HV_SUCCESS;
 }
 
 static void set_all(const struct pass *pass, bool in_force)
 {
     const struct debugger *debugger = pass->side->debugger;
-    hv_return_t result = HV_SUCCESS;
+    const size_t from = traps_find(debugger->traps, debugger->trap_count, pass->space, 0);
+    size_t end = from;
 
-    for (size_t i = 0; i < debugger->trap_count && result == HV_SUCCESS; i++)
-        if (debugger->traps[i].space == pass->space)
-            result = hvx_vm_set_traps(pass->space, debugger->traps[i].gpa, POINT_PAGE_SIZE,
-                                      in_force ? debugger->traps[i].access : 0);
-    if (result != HV_SUCCESS && in_force)
+    while (end < debugger->trap_count && debugger->traps[end].space == pass->space)
+        end++;
+    if (!traps_set(debugger->traps + from, end - from, in_force) && in_force)
         side_record_trouble(pass->side, "the host has no memory for all of the watch- and breakpoints; some were not "
                                         "in force; take some away");
 }
@@ -149,8 +154,7 @@ static void restore(struct pass *pass)
         set_all(pass, true);
     }
     for (unsigned i = 0; i < pass->page_count && result == HV_SUCCESS && !pass->lifted_all; i++)
-        result = hvx_vm_set_traps(pass->space, pass->pages[i], POINT_PAGE_SIZE,
-                                  side_trap_of(pass->side->debugger, pass->space, pass->pages[i]));
+        result = hvx_vm_set_traps(pass->space, pass->pages[i], POINT_PAGE_SIZE, trap_of(pass, pass->pages[i]));
     if (result != HV_SUCCESS)
         side_record_trouble(pass->side,
                             "the host has no memory for all of the watch- and breakpoints; some were not in "

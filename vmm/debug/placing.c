@@ -289,34 +289,6 @@ int placing_remove(void *context, unsigned vcpu, enum debug_point_kind kind, uin
 
 /* ---- Putting points in force, and out of it ---- */
 
-/* Sets the traps of pages that follow one another in one call. False: the host has no memory, or slots, for them. */
-static bool set_traps(const struct point_trap *traps, size_t count, bool in_force)
-{
-    bool done = true;
-
-    for (size_t i = 0; i < count && done;) {
-        const struct point_trap *first = &traps[i];
-        size_t run = 1;
-        while (i + run < count && traps[i + run].space == first->space && traps[i + run].access == first->access &&
-               traps[i + run].gpa == first->gpa + run * POINT_PAGE_SIZE)
-            run++;
-        done = hvx_vm_set_traps(first->space, first->gpa, run * POINT_PAGE_SIZE, in_force ? first->access : 0) ==
-               HV_SUCCESS;
-        i += run;
-    }
-    return done;
-}
-
-static bool traps_are_equal(const struct point_trap *left, const struct point_trap *right)
-{
-    return left->space == right->space && left->gpa == right->gpa;
-}
-
-static bool trap_is_before(const struct point_trap *left, const struct point_trap *right)
-{
-    return left->space != right->space ? left->space < right->space : left->gpa < right->gpa;
-}
-
 /* Moves to the front of a list what the other has not, or has otherwise; both are sorted. The number of them. */
 static size_t keep_different(struct point_trap *list, size_t count, const struct point_trap *other, size_t other_count,
                              bool access_matters)
@@ -325,9 +297,9 @@ static size_t keep_different(struct point_trap *list, size_t count, const struct
     size_t at = 0;
 
     for (size_t i = 0; i < count; i++) {
-        while (at < other_count && trap_is_before(&other[at], &list[i]))
+        while (at < other_count && traps_compare(&other[at], &list[i]) < 0)
             at++;
-        const bool is_there = at < other_count && traps_are_equal(&other[at], &list[i]) &&
+        const bool is_there = at < other_count && traps_compare(&other[at], &list[i]) == 0 &&
                               (!access_matters || other[at].access == list[i].access);
         if (!is_there)
             list[kept++] = list[i];
@@ -354,13 +326,13 @@ static bool change_traps(struct debugger *debugger, struct point_trap *wanted, s
     if (done) {
         const size_t gone_count = keep_different(gone, debugger->trap_count, wanted, count, false);
         const size_t added_count = keep_different(added, count, debugger->traps, debugger->trap_count, true);
-        done = set_traps(gone, gone_count, false) && set_traps(added, added_count, true);
+        done = traps_set(gone, gone_count, false) && traps_set(added, added_count, true);
     }
     free(gone);
     free(added);
     if (!done) {
-        (void)set_traps(debugger->traps, debugger->trap_count, false);
-        (void)set_traps(wanted, count, false);
+        (void)traps_set(debugger->traps, debugger->trap_count, false);
+        (void)traps_set(wanted, count, false);
         count = 0;
     }
     free(debugger->traps);
@@ -418,7 +390,7 @@ void placing_drop(struct debugger *debugger)
 {
     placing_patch_all(debugger, false);
     points_free(&debugger->points);
-    (void)set_traps(debugger->traps, debugger->trap_count, false);
+    (void)traps_set(debugger->traps, debugger->trap_count, false);
     debugger->trap_count = 0;
     debugger->traps_are_old = false;
 }

@@ -221,23 +221,13 @@ uint64_t points_control(const struct points *points)
     return control;
 }
 
-static int compare_traps(const void *left, const void *right)
-{
-    const struct point_trap *a = left;
-    const struct point_trap *b = right;
-
-    if (a->space != b->space)
-        return a->space < b->space ? -1 : 1;
-    return (a->gpa > b->gpa) - (a->gpa < b->gpa);
-}
-
 /* Joins the traps of the same page; the number that is left. */
 static size_t join_traps(struct point_trap *traps, size_t count)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (kept > 0 && compare_traps(&traps[kept - 1], &traps[i]) == 0)
+        if (kept > 0 && traps_compare(&traps[kept - 1], &traps[i]) == 0)
             traps[kept - 1].access |= traps[i].access;
         else
             traps[kept++] = traps[i];
@@ -262,7 +252,7 @@ bool points_traps(const struct points *points, struct point_trap **ret_traps, si
                                                  .gpa = point->sites[j].gpa & ~PAGE_MASK,
                                                  .access = access_of(point->kind)};
     }
-    qsort(traps, count, sizeof(*traps), compare_traps);
+    qsort(traps, count, sizeof(*traps), traps_compare);
     *ret_traps = traps;
     *ret_count = join_traps(traps, count);
     return true;

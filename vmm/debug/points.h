@@ -6,6 +6,7 @@
 #define VMM_DEBUG_POINTS_H
 
 #include "vmm/debug/target.h"
+#include "vmm/debug/traps.h"
 
 #include <Hypervisor/hvx.h>
 
@@ -51,7 +52,7 @@ struct point {
     size_t site_count;
 };
 
-enum { POINT_REGISTERS = 4, POINT_PAGE_SIZE = 4096 };
+enum { POINT_REGISTERS = 4, POINT_PAGE_SIZE = TRAPS_PAGE_SIZE };
 
 /* What one debug register does. */
 struct point_register {
@@ -63,13 +64,6 @@ struct point_register {
     /* Of the point, which it may be a part of; these and the kind say which point. */
     uint64_t point_address;
     uint64_t point_size;
-};
-
-/* The traps of one page. */
-struct point_trap {
-    hv_vm_space_t space;
-    uint64_t gpa;
-    hv_memory_flags_t access;
 };
 
 struct points {

@@ -33,7 +33,8 @@ static bool find_repeated(const struct side *side, const struct guest_view *view
     guest_view_walk(view, now, &walk);
     *ret_gpa = walk.gpa;
     return walk.is_mapped && (before & ~PAGE_MASK) == (now & ~PAGE_MASK) && allows(view->space, walk.gpa, access) &&
-           (side_trap_of(debugger, view->space, walk.gpa & ~PAGE_MASK) & (HV_MEMORY_READ | HV_MEMORY_WRITE)) == 0;
+           (traps_of_page(debugger->traps, debugger->trap_count, view->space, walk.gpa & ~PAGE_MASK) &
+            (HV_MEMORY_READ | HV_MEMORY_WRITE)) == 0;
 }
 
 static bool copy_rounds(hv_vm_space_t space, uint64_t to, uint64_t from, size_t size)

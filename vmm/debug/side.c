@@ -182,24 +182,6 @@ bool side_is_step_end(const hvx_vcpu_exit_t *exit)
 
 /* ---- Accesses that are trapped ---- */
 
-hv_memory_flags_t side_trap_of(const struct debugger *debugger, hv_vm_space_t space, uint64_t page)
-{
-    size_t low = 0;
-    size_t high = debugger->trap_count;
-
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        const struct point_trap *trap = &debugger->traps[middle];
-        if (trap->space < space || (trap->space == space && trap->gpa < page))
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    const bool is_there =
-        low < debugger->trap_count && debugger->traps[low].space == space && debugger->traps[low].gpa == page;
-    return is_there ? debugger->traps[low].access : 0;
-}
-
 /* A load or store: it is carried out in any case, and told of if it is watched. False: it is to fail otherwise. */
 bool side_on_data_trap(const struct side *side, const hvx_exit_memory_t *access)
 {

@@ -41,8 +41,6 @@ enum { SIDE_STACK_SIZE = 1024 };
 bool side_clean_frame(const struct side *side, const struct debug_registers *from, const struct debug_registers *now);
 bool side_is_step_end(const hvx_vcpu_exit_t *exit);
 
-/* What of one page is trapped, or is to be again. */
-hv_memory_flags_t side_trap_of(const struct debugger *debugger, hv_vm_space_t space, uint64_t page);
 /* A load or store: it is carried out in any case, and told of if it is watched. False: it is to fail otherwise. */
 bool side_on_data_trap(const struct side *side, const hvx_exit_memory_t *access);
 
