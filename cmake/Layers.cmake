@@ -21,7 +21,7 @@ quire_include_root(loader loader)
 quire_include_root(vcpu vmm/vcpu)
 quire_include_root(debug vmm/debug)
 quire_include_root(vmm vmm/machine vmm/maps vmm/config vmm/console vmm/sandbox vmm/cli vmm/debug vmm/gdb
-    vmm/agent vmm/control vmm/scenario)
+    vmm/agent vmm/control vmm/scenario vmm/runner vmm/report)
 
 # quire_layer(TARGET ROOT...): TARGET may include from these roots.
 function(quire_layer target)
