@@ -22,8 +22,7 @@ struct artefact {
 };
 
 /* Makes the file, of at most limit bytes. -1 with *error; a zeroed struct is one that takes nothing. */
-int artefact_open(struct artefact *artefact, const char *folder, const char *name, uint64_t limit,
-                  struct error *error);
+int artefact_open(struct artefact *artefact, const char *folder, const char *name, uint64_t limit, struct error *error);
 
 /* What does not fit is left out from here on, in whole pieces. */
 void artefact_write(struct artefact *artefact, const char *bytes, size_t length);

@@ -176,8 +176,8 @@ char *case_expand(struct case_run *run, const struct scenario_text *text);
 struct pattern *case_compile(struct case_run *run, const struct scenario_text *text);
 
 /*
- * A command's output has ended: fails the step if no line of it was right, and keeps the variables of the line that was.
- * name: "standard output".
+ * A command's output has ended: fails the step if no line of it was right, and keeps the variables of the line that
+ * was. name: "standard output".
  */
 void case_take_match(struct case_run *run, struct line_match *match, const char *name);
 /* The last lines of it become the step's detail. */

@@ -18,18 +18,12 @@ static const size_t OUTPUT_SHOWN = 4096;
 static const struct step_kind *kind_of(const struct scenario_step *step)
 {
     static const struct step_kind *const kinds[SCENARIO_STEP_KIND_COUNT] = {
-        [SCENARIO_EXPECT] = &step_expect,
-        [SCENARIO_SEND] = &step_send,
-        [SCENARIO_EXEC] = &step_exec,
-        [SCENARIO_PUT] = &step_put,
-        [SCENARIO_GET] = &step_get,
-        [SCENARIO_POWER_BUTTON] = &step_power_button,
-        [SCENARIO_RESET] = &step_reset,
-        [SCENARIO_EXPECT_EXIT] = &step_expect_exit,
-        [SCENARIO_PAUSE] = &step_pause,
-        [SCENARIO_RESUME] = &step_resume,
-        [SCENARIO_GDB] = &step_gdb,
-        [SCENARIO_SLEEP] = &step_sleep,
+        [SCENARIO_EXPECT] = &step_expect, [SCENARIO_SEND] = &step_send,
+        [SCENARIO_EXEC] = &step_exec,     [SCENARIO_PUT] = &step_put,
+        [SCENARIO_GET] = &step_get,       [SCENARIO_POWER_BUTTON] = &step_power_button,
+        [SCENARIO_RESET] = &step_reset,   [SCENARIO_EXPECT_EXIT] = &step_expect_exit,
+        [SCENARIO_PAUSE] = &step_pause,   [SCENARIO_RESUME] = &step_resume,
+        [SCENARIO_GDB] = &step_gdb,       [SCENARIO_SLEEP] = &step_sleep,
     };
 
     if (step->kind == SCENARIO_KTAP)

@@ -91,9 +91,9 @@ void case_record_step(struct case_run *run)
         char *message = message_of(run, step);
         if (result != NULL)
             (void)result_set_text(&result->message, message, &error);
-        case_fail(run, run->step_status, "%s:%u: step %zu of %zu, %s%s%s: %s", step->position.file,
-                  step->position.line, run->step + 1, run->scenario->step_count, scenario_step_name(step->kind),
-                  title != NULL ? " " : "", title != NULL ? title : "", message != NULL ? message : "out of memory");
+        case_fail(run, run->step_status, "%s:%u: step %zu of %zu, %s%s%s: %s", step->position.file, step->position.line,
+                  run->step + 1, run->scenario->step_count, scenario_step_name(step->kind), title != NULL ? " " : "",
+                  title != NULL ? title : "", message != NULL ? message : "out of memory");
         free(message);
     }
     free(title);
@@ -157,7 +157,7 @@ static enum trouble_kind collect_machine_trouble(struct case_run *run, const str
     if (trouble.kind == TROUBLE_PANIC && console_watch_trouble_count(run->watch, TROUBLE_PANIC) > 0)
         return TROUBLE_NONE;
     const bool is_tolerated = case_tolerates(run, trouble.kind) || was_expected(run);
-    (void)snprintf(trouble.text, sizeof(trouble.text), "%s", end->text);
+    (void)snprintf(trouble.text, sizeof(trouble.text), "%.*s", (int)sizeof(trouble.text) - 1, end->text);
     add_trouble(run, &trouble, is_tolerated);
     return is_tolerated ? TROUBLE_NONE : trouble.kind;
 }

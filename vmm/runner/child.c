@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -173,7 +175,7 @@ struct child_fds {
     int numbers[CHILD_STATUS_FD + 1];
 };
 
-__attribute__((noreturn)) static void become(char *const argv[], pid_t parent, const struct child_fds *fds)
+__attribute__((noreturn)) static void become(const char *const argv[], pid_t parent, const struct child_fds *fds)
 {
     sigset_t none;
     int copies[CHILD_STATUS_FD + 1];
@@ -194,7 +196,8 @@ __attribute__((noreturn)) static void become(char *const argv[], pid_t parent, c
     /* It may have died before that. */
     if (getppid() != parent)
         _exit(STATUS_CANNOT_START);
-    execvp(argv[0], argv);
+    /* It changes none of them, whatever its type says. */
+    execvp(argv[0], (char *const *)(uintptr_t)argv);
     (void)dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
     _exit(STATUS_CANNOT_START);
 }
@@ -232,7 +235,7 @@ static int watch(struct child *child, struct error *error)
     return event_loop_add(child->loop, child->pid_fd, EPOLLIN, on_end, child, error);
 }
 
-static int start(struct child *child, char *const argv[], bool has_input, struct error *error)
+static int start(struct child *child, const char *const argv[], bool has_input, struct error *error)
 {
     struct child_fds fds = {.numbers = {-1, -1, -1, -1}};
     const pid_t parent = getpid();
@@ -256,7 +259,7 @@ static int start(struct child *child, char *const argv[], bool has_input, struct
     return watch(child, error);
 }
 
-struct child *child_start(struct event_loop *loop, char *const argv[], bool has_input,
+struct child *child_start(struct event_loop *loop, const char *const argv[], bool has_input,
                           const struct child_handlers *handlers, struct error *error)
 {
     struct child *child = calloc(1, sizeof(*child));

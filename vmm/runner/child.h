@@ -35,7 +35,7 @@ struct child;
  * Starts a program, an absolute path or one in PATH. has_input: its standard input is a pipe, otherwise it is empty.
  * NULL with *error.
  */
-struct child *child_start(struct event_loop *loop, char *const argv[], bool has_input,
+struct child *child_start(struct event_loop *loop, const char *const argv[], bool has_input,
                           const struct child_handlers *handlers, struct error *error);
 
 /* Queues bytes for standard input. -1 with *error: it does not read, and too much waits already. */

@@ -2,7 +2,6 @@
 
 #include "vmm/runner/child.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,8 +63,7 @@ struct machine_process *machine_process_start(struct event_loop *loop, const cha
 {
     struct machine_process *process = calloc(1, sizeof(*process));
     const struct child_handlers child_handlers = {.output = on_output, .ended = on_end, .context = process};
-    /* execve(2) changes none of them, whatever its type says. */
-    char *const argv[] = {(char *)(uintptr_t)quire, "run", "--status-fd", "3", "--", (char *)(uintptr_t)file, NULL};
+    const char *const argv[] = {quire, "run", "--status-fd", "3", "--", file, NULL};
 
     if (process == NULL) {
         error_set(error, ERROR_HOST, "out of memory");

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -101,9 +102,8 @@ static void send_input(struct step_agent *agent)
             read_file(agent);
         if (agent->input_used == agent->input_size)
             break;
-        const size_t written =
-            agent_client_write(agent->client, (const uint8_t *)agent->input + agent->input_used,
-                               agent->input_size - agent->input_used);
+        const size_t written = agent_client_write(agent->client, (const uint8_t *)agent->input + agent->input_used,
+                                                  agent->input_size - agent->input_used);
         if (written == 0)
             return;
         agent->input_used += written;

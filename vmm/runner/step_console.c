@@ -78,7 +78,8 @@ static void describe_expect(struct case_run *run, char *text, size_t size)
     char lost[96] = "";
 
     if (missed > 0)
-        (void)snprintf(lost, sizeof(lost), "; %" PRIu64 " lines had been dropped before they could be looked at", missed);
+        (void)snprintf(lost, sizeof(lost), "; %" PRIu64 " lines had been dropped before they could be looked at",
+                       missed);
     (void)snprintf(text, size, "%s has not come on the console%s",
                    run->at.wanted != NULL ? pattern_text(run->at.wanted) : "it", lost);
 }
@@ -131,8 +132,8 @@ static void look_for_ktap(struct case_run *run)
     if (ktap_passed(run->console_ktap))
         case_step_pass(run);
     else
-        case_step_fail(run, "%s", run->machine_has_ended ? machine_process_end(run->machine)->text
-                                                         : "not all tests have passed");
+        case_step_fail(run, "%s",
+                       run->machine_has_ended ? machine_process_end(run->machine)->text : "not all tests have passed");
 }
 
 /* The next step of that kind reads what comes behind this one's. */
@@ -161,7 +162,5 @@ static void describe_console_ktap(struct case_run *run, char *text, size_t size)
                    ktap_count(run->console_ktap));
 }
 
-const struct step_kind step_console_ktap = {.begin = begin_console_ktap,
-                                            .look = look_for_ktap,
-                                            .describe = describe_console_ktap,
-                                            .end = end_console_ktap};
+const struct step_kind step_console_ktap = {
+    .begin = begin_console_ktap, .look = look_for_ktap, .describe = describe_console_ktap, .end = end_console_ktap};

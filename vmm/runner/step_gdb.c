@@ -62,12 +62,12 @@ static void add(struct words *words, char *word)
     words->items[words->count++] = word;
 }
 
-static void add_command(struct words *words, const char *format, const char *text)
+static void add_target(struct words *words, const char *address)
 {
     char *word = NULL;
 
     add(words, strdup("-ex"));
-    if (asprintf(&word, format, text) < 0)
+    if (asprintf(&word, "target remote %s", address) < 0)
         word = NULL;
     add(words, word);
 }
@@ -97,7 +97,7 @@ static void fill(struct case_run *run, struct words *words)
         add(words, strdup(first[i]));
     if (symbols != NULL)
         add(words, symbols);
-    add_command(words, "target remote %s", run->gdb_address + strlen("unix:"));
+    add_target(words, run->gdb_address + strlen("unix:"));
     if (step->what.text != NULL) {
         add(words, strdup("-x"));
         add(words, strdup(step->what.text));
@@ -122,7 +122,8 @@ static void start(struct case_run *run)
     fill(run, &words);
     if (words.has_failed)
         case_step_break(run, "out of memory");
-    else if ((run->at.gdb->child = child_start(run->loop, words.items, false, &handlers, &error)) == NULL)
+    else if ((run->at.gdb->child =
+                  child_start(run->loop, (const char *const *)words.items, false, &handlers, &error)) == NULL)
         case_step_break(run, "%s", error.text);
     while (words.count > 0)
         free(words.items[--words.count]);
@@ -183,5 +184,4 @@ static void end_gdb(struct case_run *run)
     free(gdb);
 }
 
-const struct step_kind step_gdb = {
-    .begin = begin_gdb, .wake = wake_gdb, .describe = describe_gdb, .end = end_gdb};
+const struct step_kind step_gdb = {.begin = begin_gdb, .wake = wake_gdb, .describe = describe_gdb, .end = end_gdb};
