@@ -263,13 +263,15 @@ static void begin_ending(struct case_run *run)
 
 static void fail_step(struct case_run *run)
 {
-    leave_step(run);
     if (run->machine_has_ended) {
         finish_step(run);
         begin_ending(run);
         return;
     }
+    /* The step keeps what it has: a command that is ended now would change what there is to see. */
     run->phase = CASE_POST_MORTEM;
+    case_set_timer(run, CASE_TIMER_STEP, 0);
+    case_set_timer(run, CASE_TIMER_WAKE, 0);
     case_set_timer(run, CASE_TIMER_CASE, 0);
     case_set_timer(run, CASE_TIMER_PANIC, 0);
     run->failed_at_ns = case_now_ns();
