@@ -1,5 +1,7 @@
 #include "vmm/runner/case_private.h"
 
+#include "vmm/machine/outcome.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -283,8 +285,7 @@ static void fail_without_machine(struct case_run *run)
 {
     const struct machine_end *end = machine_process_end(run->machine);
 
-    /* Statuses of the configuration's and the host's fault. */
-    if (end->status == 2 || end->status == 4)
+    if (end->status == EXIT_STATUS_USAGE || end->status == EXIT_STATUS_HOST_FAILED)
         case_step_break(run, "%s", end->text);
     else
         case_step_fail(run, "the machine ended: %s", end->text);
@@ -358,6 +359,8 @@ static void serve_timer(struct case_run *run, enum case_timer timer)
         break;
     case CASE_TIMER_QUIET:
         console_watch_settle(run->watch);
+        artefact_flush(&run->console_log);
+        artefact_flush(&run->console_timed);
         break;
     case CASE_TIMER_WAKE:
         if (kind_of(case_step(run))->wake != NULL)
