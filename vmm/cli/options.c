@@ -2,7 +2,10 @@
 
 #include "vmm/config/text.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +43,7 @@ static const char run_help_text[] =
     "      --control ADDRESS         let 'quire control' reach the machine, at unix:PATH\n"
     "  -s, --set KEY=VALUE           any key of the file (quire help keys); may be given again\n"
     "      --log-level LEVEL         error, warn, info or debug\n"
+    "      --status-fd N             write how the machine ended to descriptor N, for programs\n"
     "  -n, --dry-run                 print the machine that would be built, and stop\n"
     "  -h, --help                    this text\n"
     "\n"
@@ -97,7 +101,8 @@ static const char devices_help_text[] = "Virtio devices of a machine's file: a t
 static const char *const commands[] = {"run", "exec", "control", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
-enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT, OPTION_CONTROL };
+enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT, OPTION_CONTROL,
+       OPTION_STATUS_FD };
 
 static const struct option run_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -112,6 +117,7 @@ static const struct option run_options[] = {
     {"agent", required_argument, NULL, OPTION_AGENT},
     {"control", required_argument, NULL, OPTION_CONTROL},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"status-fd", required_argument, NULL, OPTION_STATUS_FD},
     {"dry-run", no_argument, NULL, 'n'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -172,6 +178,8 @@ struct command_line {
     bool dry_run;
     bool json;
     const char *svg_path;
+    /* -1: none */
+    int status_fd;
     /* in the order given, with room for one per argument; owned */
     struct override *overrides;
     size_t override_count;
@@ -240,6 +248,21 @@ static int fail_second_file(const struct command_line *line, const char *word, s
                      line->command, config_text_quote(shown, word, strlen(word)));
 }
 
+/* A descriptor that is open. */
+static int take_status_fd(struct command_line *line, const char *text, struct error *error)
+{
+    char shown[CONFIG_TEXT_SIZE];
+    char *end;
+
+    errno = 0;
+    const long number = strtol(text, &end, 10);
+    if (errno != 0 || *end != '\0' || end == text || number < 0 || number > INT_MAX || fcntl((int)number, F_GETFD) < 0)
+        return error_set(error, ERROR_CONFIG, "run: --status-fd: %s is no open descriptor; open it first, as in '3>end'",
+                         config_text_quote(shown, text, strlen(text)));
+    line->status_fd = (int)number;
+    return 0;
+}
+
 static int take_option(struct command_line *line, int value, char *argv[], struct error *error)
 {
     const struct override_kind *kind = override_kind_of(value);
@@ -259,6 +282,8 @@ static int take_option(struct command_line *line, int value, char *argv[], struc
     case 'j':
         line->json = true;
         return 0;
+    case OPTION_STATUS_FD:
+        return take_status_fd(line, optarg, error);
     case OPTION_SVG:
         line->svg_path = optarg;
         return 0;
@@ -348,7 +373,7 @@ static int say(const char *text, FILE *out, struct options *options)
 
 static int parse_run(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
 {
-    struct command_line line = {.command = "run", .options = run_options, .letters = ":k:i:a:m:c:s:nh"};
+    struct command_line line = {.command = "run", .options = run_options, .letters = ":k:i:a:m:c:s:nh", .status_fd = -1};
 
     int result = read_command_line(&line, argc, argv, error);
     if (result == 0 && line.help) {
@@ -356,6 +381,7 @@ static int parse_run(int argc, char *argv[], FILE *out, struct options *options,
     } else if (result == 0) {
         options->command = OPTIONS_RUN;
         options->dry_run = line.dry_run;
+        options->status_fd = line.status_fd;
         result = build_config(&line, &options->config, error);
     }
     free(line.overrides);

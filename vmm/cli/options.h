@@ -30,6 +30,8 @@ enum options_command {
 struct options {
     enum options_command command;
     bool dry_run;
+    /* For RUN: where to say how the machine ended; -1: nowhere. Another's to close. */
+    int status_fd;
     /* For MAPS: as JSON; or as a picture to a file of this name, argv's, NULL for none. */
     bool json;
     const char *svg_path;
