@@ -78,9 +78,9 @@ int folders_check_report(const char *path, struct error *error)
     struct stat status;
 
     if (stat(path, &status) < 0)
-        return errno == ENOENT ? 0
-                               : error_set(error, ERROR_CONFIG, "--report: %s cannot be used: %s", path,
-                                           strerror(errno));
+        return errno == ENOENT
+                   ? 0
+                   : error_set(error, ERROR_CONFIG, "--report: %s cannot be used: %s", path, strerror(errno));
     if (!S_ISDIR(status.st_mode))
         return error_set(error, ERROR_CONFIG, "--report: %s is no folder; name one, it is made if it is not there",
                          path);

@@ -96,8 +96,9 @@ static void draw(struct progress *progress)
 static void draw_soon(const struct progress *progress)
 {
     const uint64_t at = progress->drawn_ns + PROGRESS_LEAST_NS;
-    const struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u)},
-                                    .it_interval = {.tv_sec = PROGRESS_MOST_NS / 1000000000u}};
+    const struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u)},
+        .it_interval = {.tv_sec = PROGRESS_MOST_NS / 1000000000u}};
 
     if (progress->settings.style == PROGRESS_LIVE)
         (void)timerfd_settime(progress->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
@@ -126,8 +127,7 @@ static int open_timer(struct progress *progress, struct error *error)
     return event_loop_add(progress->loop, progress->timer_fd, EPOLLIN, on_timer, progress, error);
 }
 
-struct progress *progress_create(struct event_loop *loop, const struct progress_settings *settings,
-                                 struct error *error)
+struct progress *progress_create(struct event_loop *loop, const struct progress_settings *settings, struct error *error)
 {
     struct progress *progress = calloc(1, sizeof(*progress));
 

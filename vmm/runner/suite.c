@@ -222,8 +222,8 @@ static void on_step(void *context, size_t index)
     const struct suite_handlers *handlers = &job->suite->handlers;
 
     job->step = index;
-    handlers->step(handlers->context, job->scratch->cases[0]->name,
-                   job->suite->plan->cases[job->place].from->scenario, index);
+    handlers->step(handlers->context, job->scratch->cases[0]->name, job->suite->plan->cases[job->place].from->scenario,
+                   index);
 }
 
 /* ---- A beginning ---- */
@@ -294,8 +294,7 @@ static bool run_case(struct job *job, struct result_case *result)
     job->folder = folders_make_for_case(suite->settings.folder, result->name, &error);
     if (job->folder != NULL) {
         settings.folder = job->folder;
-        job->run =
-            case_run_start(suite->loop, one->from->scenario, one->index, &settings, &handlers, result, &error);
+        job->run = case_run_start(suite->loop, one->from->scenario, one->index, &settings, &handlers, result, &error);
     }
     if (job->run == NULL)
         break_result(result, &error);
@@ -374,8 +373,7 @@ static bool take_next(struct suite *suite, size_t *ret_place)
         const size_t place = suite->waiting[i];
         if (!has_room(suite, place))
             continue;
-        memmove(&suite->waiting[i], &suite->waiting[i + 1],
-                (suite->waiting_count - i - 1) * sizeof(*suite->waiting));
+        memmove(&suite->waiting[i], &suite->waiting[i + 1], (suite->waiting_count - i - 1) * sizeof(*suite->waiting));
         suite->waiting_count--;
         *ret_place = place;
         return true;

@@ -86,8 +86,8 @@ static struct times_entry *add(struct times *times, const char *file, const char
     return &grown[place];
 }
 
-int times_note(struct times *times, const char *file, const char *name, enum result_status status,
-               uint64_t duration_ns, int64_t at, struct error *error)
+int times_note(struct times *times, const char *file, const char *name, enum result_status status, uint64_t duration_ns,
+               int64_t at, struct error *error)
 {
     struct times_entry *entry = find(times, file, name);
 
@@ -136,8 +136,8 @@ static int take_case(json_t *object, struct times *times, struct error *error)
     json_int_t at;
     int has_passed;
 
-    if (json_unpack(object, "{s:s, s:s, s:F, s:b, s:s, s:I}", "file", &file, "name", &name, "seconds",
-                    &seconds, "passes", &has_passed, "status", &word, "at", &at) < 0)
+    if (json_unpack(object, "{s:s, s:s, s:F, s:b, s:s, s:I}", "file", &file, "name", &name, "seconds", &seconds,
+                    "passes", &has_passed, "status", &word, "at", &at) < 0)
         return 1;
     if (!find_status(word, &status) || !(seconds >= 0 && seconds < MAX_SECONDS))
         return 1;

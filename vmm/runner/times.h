@@ -54,8 +54,8 @@ const struct times_entry *times_find(const struct times *times, const char *file
 
 /* What came of a case that took so long. Of one that has been cut short (RESULT_NOT_RUN, RESULT_BROKEN) no time is
  * kept. -1, with *error: out of memory. */
-int times_note(struct times *times, const char *file, const char *name, enum result_status status,
-               uint64_t duration_ns, int64_t at, struct error *error);
+int times_note(struct times *times, const char *file, const char *name, enum result_status status, uint64_t duration_ns,
+               int64_t at, struct error *error);
 
 /* Replaces the file, whole or not at all; makes its folders. -1 with *error. */
 int times_write(const char *path, const struct times *times, struct error *error);
