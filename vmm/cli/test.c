@@ -10,7 +10,7 @@
 #include "vmm/runner/plan.h"
 #include "vmm/runner/progress.h"
 #include "vmm/runner/select.h"
-#include "vmm/runner/suite.h"
+#include "vmm/runner/session.h"
 #include "vmm/runner/times.h"
 #include "vmm/runner/verdict.h"
 
@@ -35,7 +35,7 @@ struct test {
     struct event_loop *loop;
     struct interrupts *interrupts;
     struct progress *progress;
-    struct suite *suite;
+    struct session *session;
     char quire[4096];
     /* The report's; or what is removed at the end. */
     char *folder;
@@ -134,7 +134,9 @@ static int list(const struct test *test)
     for (size_t i = 0; i < test->plan.count; i++) {
         const struct plan_case *one = &test->plan.cases[i];
         char time[LIVE_TIME_SIZE];
-        if (one->expected_ns > 0)
+        if (one->expected_ns > 0 && one->expected_ns < 10000000000u)
+            printf("%s  %.2f s\n", one->name, (double)one->expected_ns / 1e9);
+        else if (one->expected_ns > 0)
             printf("%s  %s\n", one->name, live_time(time, one->expected_ns));
         else
             printf("%s\n", one->name);
@@ -148,7 +150,7 @@ static const struct view *on_look(void *context)
 {
     const struct test *test = context;
 
-    return suite_view(test->suite);
+    return session_view(test->session);
 }
 
 static void on_began(void *context, const char *name)
@@ -172,7 +174,7 @@ static void on_ended(void *context, const struct result_case *result)
 
     progress_ended(test->progress, result);
     if (ferror(stdout))
-        suite_stop(test->suite, "not run, because standard output cannot be written");
+        session_stop(test->session, "not run, because standard output cannot be written");
 }
 
 static void on_warn(void *context, const char *text)
@@ -202,7 +204,7 @@ static void on_signal(void *context, int number, unsigned count)
     }
     test->signal = number;
     (void)snprintf(why, sizeof(why), "interrupted by SIG%s", sigabbrev_np(number));
-    suite_stop(test->suite, why);
+    session_stop(test->session, why);
 }
 
 static unsigned count_processors(void)
@@ -263,10 +265,10 @@ static int open_progress(struct test *test, struct error *error)
     return test->progress != NULL ? 0 : -1;
 }
 
-static int open_suite(struct test *test, struct error *error)
+static int open_session(struct test *test, struct error *error)
 {
     const struct test_options *options = test->options;
-    const struct suite_settings settings = {
+    const struct session_settings settings = {
         .jobs = options->jobs != 0 ? options->jobs : count_processors(),
         .memory = budget_of_host("/proc", "/sys/fs/cgroup"),
         .rounds = options->rounds,
@@ -280,15 +282,15 @@ static int open_suite(struct test *test, struct error *error)
                 .symbols = options->symbols,
                 .dumps = options->dumps},
     };
-    const struct suite_handlers handlers = {.context = test,
-                                            .began = on_began,
-                                            .step = on_step,
-                                            .ended = on_ended,
-                                            .warn = on_warn,
-                                            .finished = on_finished};
+    const struct session_handlers handlers = {.context = test,
+                                              .began = on_began,
+                                              .step = on_step,
+                                              .ended = on_ended,
+                                              .warn = on_warn,
+                                              .finished = on_finished};
 
-    test->suite = suite_create(test->loop, &test->plan, &settings, &handlers, test->results, error);
-    return test->suite != NULL ? 0 : -1;
+    test->session = session_create(test->loop, &test->plan, &settings, &handlers, test->results, error);
+    return test->session != NULL ? 0 : -1;
 }
 
 static int open_test(struct test *test, struct error *error)
@@ -301,7 +303,7 @@ static int open_test(struct test *test, struct error *error)
     test->loop = event_loop_create(error);
     if (test->loop == NULL)
         return -1;
-    if (open_suite(test, error) < 0 || open_progress(test, error) < 0)
+    if (open_session(test, error) < 0 || open_progress(test, error) < 0)
         return -1;
     test->interrupts = interrupts_create(test->loop, on_signal, test, error);
     return test->interrupts != NULL ? 0 : -1;
@@ -310,7 +312,7 @@ static int open_test(struct test *test, struct error *error)
 static void close_test(struct test *test)
 {
     progress_destroy(test->progress);
-    suite_destroy(test->suite);
+    session_destroy(test->session);
     interrupts_destroy(test->interrupts);
     event_loop_destroy(test->loop);
     results_free(test->results);
@@ -328,7 +330,7 @@ static int note_times(struct test *test, struct error *error)
 {
     for (size_t i = 0; i < test->plan.count; i++) {
         const struct plan_case *one = &test->plan.cases[i];
-        const struct suite_tally *tally = suite_tally(test->suite, i);
+        const struct session_tally *tally = session_tally(test->session, i);
         if (times_note(&test->times, one->from->path, one->from->scenario->cases[one->index].name, tally->status,
                        tally->duration_ns, time(NULL), error) < 0)
             return -1;
@@ -356,7 +358,7 @@ static void write_sum(const struct test *test)
     else
         results_write_summary(test->results, stdout);
     for (size_t i = 0; i < test->plan.count && test->options->rounds != 1; i++) {
-        const struct suite_tally *tally = suite_tally(test->suite, i);
+        const struct session_tally *tally = session_tally(test->session, i);
         flakiness_write(test->plan.cases[i].name, tally->runs, tally->failures, stdout);
     }
     if (test->folder != NULL)
@@ -385,7 +387,7 @@ static int serve(struct test *test)
 
     test->results->started_at = time(NULL);
     test->started_ns = now_ns();
-    suite_start(test->suite);
+    session_start(test->session);
     const int result = event_loop_run(test->loop, &error);
     test->results->duration_ns = now_ns() - test->started_ns;
     progress_destroy(test->progress);

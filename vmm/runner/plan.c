@@ -151,10 +151,11 @@ static bool has_steps(const char *path)
 
 static void load_entry(struct loading *loading, const char *folder, const char *name, size_t *count)
 {
-    const size_t length = strlen(folder);
+    const bool is_here = strcmp(folder, ".") == 0 || strcmp(folder, "./") == 0;
+    const char *slash = folder[strlen(folder) - 1] == '/' ? "" : "/";
     char *path;
 
-    if (asprintf(&path, "%s%s%s", folder, length > 0 && folder[length - 1] == '/' ? "" : "/", name) < 0) {
+    if ((is_here ? asprintf(&path, "%s", name) : asprintf(&path, "%s%s%s", folder, slash, name)) < 0) {
         fail_out_of_memory(loading);
         return;
     }

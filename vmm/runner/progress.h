@@ -55,7 +55,7 @@ struct progress;
 struct progress *progress_create(struct event_loop *loop, const struct progress_settings *settings,
                                  struct error *error);
 
-/* What has happened (suite.h). */
+/* What has happened (session.h). */
 void progress_began(struct progress *progress);
 void progress_step(struct progress *progress, const char *name, const struct scenario *scenario, size_t step);
 void progress_ended(struct progress *progress, const struct result_case *result);

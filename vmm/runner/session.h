@@ -4,8 +4,8 @@
  *
  * It runs in an event loop, on that loop's thread, and so do its callbacks.
  */
-#ifndef VMM_RUNNER_SUITE_H
-#define VMM_RUNNER_SUITE_H
+#ifndef VMM_RUNNER_SESSION_H
+#define VMM_RUNNER_SESSION_H
 
 #include "devices/host/event_loop.h"
 #include "memory/support/error.h"
@@ -19,11 +19,11 @@
 #include <stdint.h>
 
 /* Of results: cases times rounds. */
-#define SUITE_MAX_RESULTS 1000000u
-#define SUITE_MAX_JOBS 1024u
+#define SESSION_MAX_RESULTS 1000000u
+#define SESSION_MAX_JOBS 1024u
 
-struct suite_settings {
-    /* How many machines run at a time, from 1 to SUITE_MAX_JOBS; */
+struct session_settings {
+    /* How many machines run at a time, from 1 to SESSION_MAX_JOBS; */
     unsigned jobs;
     /* and what they may take of memory together. One that takes more runs alone. */
     uint64_t memory;
@@ -39,12 +39,12 @@ struct suite_settings {
     struct case_run_settings run;
 };
 
-struct suite_handlers {
+struct session_handlers {
     void *context;
     /* A case has begun; it is at a step, counted from 0. */
     void (*began)(void *context, const char *name);
     void (*step)(void *context, const char *name, const struct scenario *scenario, size_t step);
-    /* It has ended. The result stays the suite's. */
+    /* It has ended. The result stays the session's. */
     void (*ended)(void *context, const struct result_case *result);
     /* Something is odd, and worth a line. */
     void (*warn)(void *context, const char *text);
@@ -53,7 +53,7 @@ struct suite_handlers {
 };
 
 /* What came of one case in all rounds. */
-struct suite_tally {
+struct session_tally {
     /* How often it passed or failed, and how often it failed. */
     unsigned runs;
     unsigned failures;
@@ -63,29 +63,30 @@ struct suite_tally {
     uint64_t duration_ns;
 };
 
-struct suite;
+struct session;
 
 /*
- * All arguments outlive the suite; *settings and *handlers are copied. results gets a case for each that is to be run,
- * in the plan's order, RESULT_NOT_RUN at first; in several rounds "NAME#ROUND". NULL with *error: out of memory, or
- * (ERROR_CONFIG) too many.
+ * All arguments outlive the session; *settings and *handlers are copied. results gets a case for each that is to be
+ * run, in the plan's order, RESULT_NOT_RUN at first; in several rounds "NAME#ROUND". NULL with *error: out of memory,
+ * or (ERROR_CONFIG) too many.
  */
-struct suite *suite_create(struct event_loop *loop, const struct plan *plan, const struct suite_settings *settings,
-                           const struct suite_handlers *handlers, struct results *results, struct error *error);
+struct session *session_create(struct event_loop *loop, const struct plan *plan,
+                               const struct session_settings *settings, const struct session_handlers *handlers,
+                               struct results *results, struct error *error);
 
 /* Begins. Without cases it is over at once. */
-void suite_start(struct suite *suite);
+void session_start(struct session *session);
 
 /* Ends what runs, and begins nothing more: that stays RESULT_NOT_RUN, with why. */
-void suite_stop(struct suite *suite, const char *why);
+void session_stop(struct session *session, const char *why);
 
-/* How it stands; valid until the suite is called again. */
-const struct view *suite_view(struct suite *suite);
+/* How it stands; valid until the session is called again. */
+const struct view *session_view(struct session *session);
 
 /* By the place of the case in the plan. */
-const struct suite_tally *suite_tally(const struct suite *suite, size_t place);
+const struct session_tally *session_tally(const struct session *session, size_t place);
 
 /* What runs is killed without a word. Takes NULL. */
-void suite_destroy(struct suite *suite);
+void session_destroy(struct session *session);
 
 #endif
