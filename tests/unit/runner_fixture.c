@@ -10,7 +10,7 @@
 
 char runner_folder[64];
 struct plan runner_plan;
-const struct scenario_options runner_options = {.is_dry = true};
+const struct scenario_options runner_options = {0};
 char runner_mistakes[4096];
 
 void runner_setup(void)
@@ -22,6 +22,7 @@ void runner_setup(void)
     assert(result == 0);
     (void)result;
     runner_plan = (struct plan){0};
+    runner_write("kernel", "");
 }
 
 void runner_teardown(void)
@@ -44,7 +45,7 @@ void runner_add_scenario(const char *path, unsigned cases, unsigned mib)
     FILE *out = fopen(path, "w");
 
     assert(out != NULL);
-    (void)fprintf(out, "override.boot.kernel = \"/kernel\"\noverride.memory.size = \"%uMiB\"\n", mib);
+    (void)fprintf(out, "override.boot.kernel = \"%s/kernel\"\noverride.memory.size = \"%uMiB\"\n", runner_folder, mib);
     if (cases > 1)
         (void)fputs("[[matrix]]\naxis = \"n\"\n", out);
     for (unsigned i = 1; i <= cases && cases > 1; i++)
@@ -72,7 +73,10 @@ int runner_load(const char *paths)
         list[count++] = word;
     plan_free(&runner_plan);
     runner_mistakes[0] = '\0';
-    return plan_load(list, count, &runner_options, &runner_plan, on_mistake, NULL);
+    const int result = plan_load(list, count, &runner_options, &runner_plan, on_mistake, NULL);
+    if (result < 0)
+        (void)fputs(runner_mistakes, stderr);
+    return result;
 }
 
 const char *runner_names(void)

@@ -1,5 +1,5 @@
 /*
- * A folder with scenarios for tests of vmm/runner/, and a plan of them. The machines are not looked at.
+ * A folder with scenarios for tests of vmm/runner/, and a plan of them. The kernel is an empty file.
  */
 #ifndef TESTS_UNIT_RUNNER_FIXTURE_H
 #define TESTS_UNIT_RUNNER_FIXTURE_H

@@ -308,7 +308,7 @@ START_TEST(narrow_terminals_cut_names_first)
     view.running_count = 1;
     ck_assert_str_eq(
         draw(60, 24),
-        "a-rather-long-name[of=a  3/7 expect  12 s of 1 min 20 s\n3 passed, 1 failed, 1 running, 5 waiting");
+        "a-rather-long-name[of=a,cas  3/7 expect  12 s of 1 min 20 s\n3 passed, 1 failed, 1 running, 5 waiting");
     ck_assert_str_eq(draw(20, 24), "a-rather  3/7 expec\n3 passed, 1 failed,");
     ck_assert_str_eq(draw(5, 24), "a-ra\n3 pa");
     ck_assert_str_eq(draw(1, 24), "a\n3");
