@@ -5,6 +5,7 @@
 #include "vmm/machine/dry_run.h"
 #include "vmm/machine/machine.h"
 #include "vmm/maps/maps.h"
+#include "vmm/runner/verdict.h"
 
 #include <Hypervisor/hvx.h>
 
@@ -169,8 +170,10 @@ int main(int argc, char *argv[])
     struct error error;
     int status = EXIT_STATUS_ORDERLY;
 
-    if (options_parse(argc, argv, stdout, &options, &error) < 0)
-        return report(&error);
+    if (options_parse(argc, argv, stdout, &options, &error) < 0) {
+        status = report(&error);
+        return options.test.for_bisect ? verdict_for_bisect(status) : status;
+    }
     switch (options.command) {
     case OPTIONS_DONE:
         break;
@@ -185,6 +188,9 @@ int main(int argc, char *argv[])
         break;
     case OPTIONS_CONTROL:
         status = control_run(&options.control);
+        break;
+    case OPTIONS_TEST:
+        status = test_run(&options.test);
         break;
     case OPTIONS_RUN:
         status = options.dry_run ? dry_run(&options.config) : run(&options.config, options.status_fd);

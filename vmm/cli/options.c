@@ -16,6 +16,7 @@ static const char help_text[] =
     "  quire run --kernel bzImage run a kernel without a file\n"
     "  quire exec FILE.toml -- COMMAND    run a command in a guest that runs\n"
     "  quire control FILE.toml COMMAND    pause, reset, dump a machine that runs, and more\n"
+    "  quire test SCENARIO        boot machines, and see whether they do what they should\n"
     "  quire check FILE.toml      say whether the file is right\n"
     "  quire maps FILE.toml       show what lies where in the guest's memory\n"
     "  quire help [COMMAND]       more about a command; 'quire help keys' and 'quire help devices': what a file may "
@@ -23,7 +24,7 @@ static const char help_text[] =
     "  quire --version            the version\n"
     "\n"
     "While a machine has the terminal, Ctrl-A x leaves it and Ctrl-A ? lists the other keys.\n"
-    "The manual: quire(1) and quire.toml(5).\n";
+    "The manual: quire(1), quire.toml(5) and quire.scenario(5).\n";
 
 static const char run_help_text[] =
     "quire run [FILE.toml] [OPTION...]: run a machine until it powers off\n"
@@ -98,7 +99,7 @@ static const char devices_help_text[] = "Virtio devices of a machine's file: a t
                                         "slots. Explained in quire.toml(5).\n"
                                         "\n";
 
-static const char *const commands[] = {"run", "exec", "control", "check", "maps", "help", NULL};
+static const char *const commands[] = {"run", "exec", "control", "test", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
 enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT, OPTION_CONTROL,
@@ -466,6 +467,20 @@ static int parse_control(int argc, char *argv[], FILE *out, struct options *opti
     return 0;
 }
 
+static int parse_test(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    bool is_help;
+
+    options->command = OPTIONS_TEST;
+    if (test_options_parse(argc, argv, out, &options->test, &is_help, error) < 0) {
+        test_options_free(&options->test);
+        return -1;
+    }
+    if (is_help)
+        options->command = OPTIONS_DONE;
+    return 0;
+}
+
 static int fail_unknown_command(const char *word, struct error *error)
 {
     char shown[CONFIG_TEXT_SIZE];
@@ -492,6 +507,10 @@ static int help(const char *topic, FILE *out, struct options *options, struct er
     }
     if (strcmp(topic, "control") == 0) {
         control_options_print_help(out);
+        return say("", out, options);
+    }
+    if (strcmp(topic, "test") == 0) {
+        test_options_print_help(out);
         return say("", out, options);
     }
     if (strcmp(topic, "check") == 0)
@@ -524,6 +543,8 @@ int options_parse(int argc, char *argv[], FILE *out, struct options *options, st
         return parse_exec(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "control") == 0)
         return parse_control(argc - 1, argv + 1, out, options, error);
+    if (strcmp(command, "test") == 0)
+        return parse_test(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "check") == 0)
         return parse_check(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "maps") == 0)
@@ -541,5 +562,6 @@ void options_free(struct options *options)
     config_free(&options->other);
     exec_options_free(&options->exec);
     control_options_free(&options->control);
+    test_options_free(&options->test);
     *options = (struct options){0};
 }

@@ -7,6 +7,7 @@
 #include "memory/support/error.h"
 #include "vmm/cli/control.h"
 #include "vmm/cli/exec.h"
+#include "vmm/cli/test.h"
 #include "vmm/config/config.h"
 
 #include <stdbool.h>
@@ -25,6 +26,8 @@ enum options_command {
     OPTIONS_EXEC,
     /* See to a machine that runs; config is not used. */
     OPTIONS_CONTROL,
+    /* Run boot tests; config is not used. */
+    OPTIONS_TEST,
 };
 
 struct options {
@@ -41,6 +44,8 @@ struct options {
     struct config config;
     struct exec_options exec;
     struct control_options control;
+    /* test.for_bisect says how to exit, also when the command line is wrong. */
+    struct test_options test;
 };
 
 /*
