@@ -152,6 +152,8 @@ START_TEST(a_file_is_whole_or_as_before)
     ck_assert_int_eq(replace_file("file", write_half, NULL, &error), -1);
     ck_assert_str_eq(error.text, "no more");
     expect_content("file", "before");
+    /* And the kernel. */
+    ck_assert_uint_eq(runner_count_files(), 2);
     ck_assert_int_eq(replace_file("file", write_half, "", &error), 0);
     expect_content("file", "half");
     ck_assert_int_eq(replace_file("no/file", write_half, "", &error), -1);
