@@ -31,6 +31,12 @@ void artefact_write(struct artefact *artefact, const char *bytes, size_t length)
     (void)fwrite(bytes, 1, length, artefact->file);
 }
 
+void artefact_flush(struct artefact *artefact)
+{
+    if (artefact->file != NULL)
+        (void)fflush(artefact->file);
+}
+
 int artefact_close(struct artefact *artefact)
 {
     FILE *file = artefact->file;

@@ -27,6 +27,9 @@ int artefact_open(struct artefact *artefact, const char *folder, const char *nam
 /* What does not fit is left out from here on, in whole pieces. */
 void artefact_write(struct artefact *artefact, const char *bytes, size_t length);
 
+/* What was written can be read by others. */
+void artefact_flush(struct artefact *artefact);
+
 /* Closes it. -1: something could not be written. A zeroed struct is fine. */
 int artefact_close(struct artefact *artefact);
 

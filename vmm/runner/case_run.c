@@ -1,5 +1,7 @@
 #include "vmm/runner/case_private.h"
 
+#include "vmm/machine/outcome.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -263,13 +265,15 @@ static void begin_ending(struct case_run *run)
 
 static void fail_step(struct case_run *run)
 {
-    leave_step(run);
     if (run->machine_has_ended) {
         finish_step(run);
         begin_ending(run);
         return;
     }
+    /* The step keeps what it has: a command that is ended now would change what there is to see. */
     run->phase = CASE_POST_MORTEM;
+    case_set_timer(run, CASE_TIMER_STEP, 0);
+    case_set_timer(run, CASE_TIMER_WAKE, 0);
     case_set_timer(run, CASE_TIMER_CASE, 0);
     case_set_timer(run, CASE_TIMER_PANIC, 0);
     run->failed_at_ns = case_now_ns();
@@ -281,8 +285,7 @@ static void fail_without_machine(struct case_run *run)
 {
     const struct machine_end *end = machine_process_end(run->machine);
 
-    /* Statuses of the configuration's and the host's fault. */
-    if (end->status == 2 || end->status == 4)
+    if (end->status == EXIT_STATUS_USAGE || end->status == EXIT_STATUS_HOST_FAILED)
         case_step_break(run, "%s", end->text);
     else
         case_step_fail(run, "the machine ended: %s", end->text);
@@ -356,6 +359,8 @@ static void serve_timer(struct case_run *run, enum case_timer timer)
         break;
     case CASE_TIMER_QUIET:
         console_watch_settle(run->watch);
+        artefact_flush(&run->console_log);
+        artefact_flush(&run->console_timed);
         break;
     case CASE_TIMER_WAKE:
         if (kind_of(case_step(run))->wake != NULL)

@@ -167,26 +167,33 @@ static bool was_seen(const struct case_run *run, enum trouble_kind kind, const s
     return console_watch_trouble_count(run->watch, kind) > 0 || trouble_of_end(end) == kind;
 }
 
+/* A step that failed because of trouble says less than the trouble does. */
+static void blame(struct case_run *run, enum trouble_kind kind, const char *text, uint64_t line)
+{
+    char *step = run->status == RESULT_FAILED ? run->message : NULL;
+    char where[64] = "";
+
+    if (line != 0)
+        (void)snprintf(where, sizeof(where), " (line %" PRIu64 " of the console)", line);
+    if (step != NULL) {
+        run->status = RESULT_PASSED;
+        run->message = NULL;
+    }
+    case_fail(run, RESULT_FAILED, "%s: %s%s%s%s", trouble_name(kind), text, where, step != NULL ? "; " : "",
+              step != NULL ? step : "");
+    free(step);
+}
+
 static void judge_trouble(struct case_run *run)
 {
     const struct machine_end *end = machine_process_end(run->machine);
     const struct console_trouble *first = collect_trouble(run);
     const enum trouble_kind machine_kind = collect_machine_trouble(run, end);
 
-    /* A step that failed because of trouble says less than the trouble. */
-    if (first != NULL && run->status == RESULT_FAILED) {
-        char *step = run->message;
-        run->status = RESULT_PASSED;
-        run->message = NULL;
-        case_fail(run, RESULT_FAILED, "%s: %s (line %" PRIu64 " of the console); %s", trouble_name(first->kind),
-                  first->text, first->line, step != NULL ? step : "");
-        free(step);
-    }
     if (first != NULL)
-        case_fail(run, RESULT_FAILED, "%s: %s (line %" PRIu64 " of the console)", trouble_name(first->kind),
-                  first->text, first->line);
-    if (machine_kind != TROUBLE_NONE)
-        case_fail(run, RESULT_FAILED, "%s: %s", trouble_name(machine_kind), end->text);
+        blame(run, first->kind, first->text, first->line);
+    else if (machine_kind != TROUBLE_NONE)
+        blame(run, machine_kind, end->text, 0);
     for (enum trouble_kind kind = 0; kind < TROUBLE_KIND_COUNT; kind++)
         if (run->scenario->expected[kind] && !was_seen(run, kind, end))
             case_fail(run, RESULT_FAILED, "%s was expected, and has not been seen", trouble_name(kind));
@@ -213,6 +220,13 @@ static char *console_tail(const struct case_run *run)
     return fclose(out) == 0 ? text : NULL;
 }
 
+/* A verdict whose grounds could not be kept is none. */
+static void close_file(struct case_run *run, struct artefact *file, const char *name)
+{
+    if (artefact_close(file) < 0)
+        case_fail(run, RESULT_BROKEN, "%s/%s could not be written; is there room?", run->settings.folder, name);
+}
+
 void case_conclude(struct case_run *run)
 {
     struct result_case *result = run->result;
@@ -220,8 +234,9 @@ void case_conclude(struct case_run *run)
 
     if (run->status != RESULT_NOT_RUN)
         judge_trouble(run);
-    if (run->console_log.lost > 0)
-        case_step_add_detail(run, "%" PRIu64 " bytes of the console were left out", run->console_log.lost);
+    close_file(run, &run->console_log, "console.log");
+    close_file(run, &run->console_timed, "console.timed");
+    close_file(run, &run->machine_log, "quire.log");
     char *tail = console_tail(run);
     (void)result_set_text(&result->console, tail, &error);
     free(tail);

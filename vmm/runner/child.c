@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -82,9 +83,14 @@ static void close_input(struct child *child)
 static void on_input(void *context, uint32_t events)
 {
     struct child *child = context;
-    const ssize_t written = write(child->input_fd, child->input + child->input_start, child->input_used);
 
-    (void)events;
+    /* Nobody reads any more. */
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+        close_input(child);
+        return;
+    }
+    const ssize_t written =
+        send(child->input_fd, child->input + child->input_start, child->input_used, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (written < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (written < 0) {
@@ -207,11 +213,11 @@ static int open_pipes(struct child *child, bool has_input, struct child_fds *fds
     int ends[2];
 
     if (has_input) {
-        if (pipe2(ends, O_CLOEXEC) < 0)
+        /* No pipe, because only a socket can be written to without SIGPIPE. */
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
             return -1;
         fds->numbers[STDIN_FILENO] = ends[0];
         child->input_fd = ends[1];
-        (void)fcntl(child->input_fd, F_SETFL, O_NONBLOCK);
     } else if ((fds->numbers[STDIN_FILENO] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0) {
         return -1;
     }

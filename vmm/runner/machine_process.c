@@ -1,5 +1,6 @@
 #include "vmm/runner/machine_process.h"
 
+#include "vmm/machine/outcome.h"
 #include "vmm/runner/child.h"
 
 #include <stdio.h>
@@ -48,6 +49,7 @@ static void read_line(struct machine_process *process)
     (void)snprintf(end->name, sizeof(end->name), "killed");
     (void)snprintf(end->text, sizeof(end->text), "the machine's process ended with status %d, and could not say why",
                    end->status);
+    end->status = EXIT_STATUS_HOST_FAILED;
 }
 
 static void on_end(void *context)

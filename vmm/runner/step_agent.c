@@ -154,6 +154,12 @@ static void finish_exec(struct step_agent *agent)
         case_step_break(run, "out of memory");
 }
 
+/* Nobody hears how a command ends that ends its guest, or has it start again; so it may come to any end. */
+static bool may_be_lost(const struct scenario_step *step)
+{
+    return step->kind == SCENARIO_EXEC && step->any_status;
+}
+
 static void finish_ktap(struct step_agent *agent)
 {
     case_take_ktap(agent->run, agent->ktap);
@@ -185,6 +191,11 @@ static void finish(struct step_agent *agent)
     struct case_run *run = agent->run;
     const struct agent_outcome *outcome = agent_client_outcome(agent->client);
 
+    if (outcome->kind == AGENT_OUTCOME_LOST && may_be_lost(case_step(run))) {
+        finish_exec(agent);
+        case_step_pass(run);
+        return;
+    }
     if (outcome->kind == AGENT_OUTCOME_LOST) {
         agent->is_lost = true;
         case_set_timer(run, CASE_TIMER_WAKE, case_now_ns() + LOST_NS);
@@ -316,6 +327,18 @@ static void wake_agent(struct case_run *run)
         case_step_fail(run, "%s", agent_client_outcome(run->at.agent->client)->text);
     else
         connect_agent(run);
+}
+
+/* The machine has ended: so has the command, if it had begun. */
+static void look_at_exec(struct case_run *run)
+{
+    struct step_agent *agent = run->at.agent;
+
+    if (!run->machine_has_ended || !may_be_lost(case_step(run)) || agent->client == NULL ||
+        agent_client_state(agent->client) == AGENT_CLIENT_WAITING)
+        return;
+    finish_exec(agent);
+    case_step_pass(run);
 }
 
 static void describe_agent(struct case_run *run, char *text, size_t size)
@@ -467,7 +490,7 @@ static void begin_get(struct case_run *run)
 }
 
 const struct step_kind step_exec = {
-    .begin = begin_exec, .wake = wake_agent, .describe = describe_agent, .end = end_agent};
+    .begin = begin_exec, .look = look_at_exec, .wake = wake_agent, .describe = describe_agent, .end = end_agent};
 const struct step_kind step_exec_ktap = {
     .begin = begin_exec_ktap, .wake = wake_agent, .describe = describe_agent, .end = end_agent};
 const struct step_kind step_put = {

@@ -1,6 +1,7 @@
 /*
  * Steps that the machine takes part in, and not the guest: what is asked of its control socket, and waiting.
  */
+#include "vmm/machine/outcome.h"
 #include "vmm/runner/case_private.h"
 #include "vmm/scenario/schema.h"
 
@@ -99,7 +100,7 @@ static void look_for_exit(struct case_run *run)
     end = machine_process_end(run->machine);
     if (is_expected(case_step(run), end))
         case_step_pass(run);
-    else if (end->status == 2 || end->status == 4)
+    else if (end->status == EXIT_STATUS_USAGE || end->status == EXIT_STATUS_HOST_FAILED)
         case_step_break(run, "%s", end->text);
     else
         case_step_fail(run, "the machine ended in another way: %s (%s, status %d)", end->text, end->name, end->status);
