@@ -92,6 +92,11 @@ START_TEST(all_mistakes_are_told)
     ck_assert_ptr_nonnull(strstr(runner_mistakes, "nowhere.toml: No such file"));
     ck_assert_ptr_nonnull(strstr(runner_mistakes, "two.toml:2:"));
     ck_assert_ptr_null(strstr(runner_mistakes, "good.toml"));
+    /* That of a machine as a whole, too. */
+    runner_write("three.toml",
+                 "override.boot.flat = \"kernel\"\noverride.boot.mode = \"real\"\n[[step]]\nsleep = \"1s\"\n");
+    ck_assert_int_eq(runner_load("three.toml"), -1);
+    ck_assert_ptr_nonnull(strstr(runner_mistakes, "three.toml: boot.at: "));
 }
 END_TEST
 
