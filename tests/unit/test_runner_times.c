@@ -190,6 +190,7 @@ int main(void)
     TCase *cases = tcase_create("times");
 
     tcase_add_checked_fixture(cases, runner_setup, runner_teardown);
+    tcase_set_timeout(cases, 60);
     tcase_add_test(cases, what_is_written_is_read);
     tcase_add_test(cases, the_time_is_that_of_passing);
     tcase_add_test(cases, no_file_is_no_error);
