@@ -345,7 +345,8 @@ static const char PANIC[] = "print:Kernel_panic_-_not_syncing:_test print:one";
 
 START_TEST(a_panic_fails_and_is_the_reason)
 {
-    play(PANIC, "[[step]]\nexpect = 'never'\n");
+    /* A kernel that has panicked is not waited for. */
+    play(PANIC, "[[step]]\nexpect = 'never'\ntimeout = '1h'\n");
     check_ended(RESULT_FAILED, "panic: Kernel panic - not syncing: test (line 2 of the console)");
     ck_assert_uint_eq(rig.result->trouble_count, 1);
     ck_assert_uint_eq(rig.result->trouble[0].line, 2);
