@@ -204,6 +204,7 @@ static void on_signal(void *context, int number, unsigned count)
     }
     test->signal = number;
     (void)snprintf(why, sizeof(why), "interrupted by SIG%s", sigabbrev_np(number));
+    progress_warn(test->progress, why);
     session_stop(test->session, why);
 }
 
