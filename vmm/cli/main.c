@@ -175,6 +175,9 @@ int main(int argc, char *argv[])
     case OPTIONS_CONTROL:
         status = control_run(&options.control);
         break;
+    case OPTIONS_REPORT:
+        status = report_run(&options.report);
+        break;
     case OPTIONS_RUN:
         status = options.dry_run ? dry_run(&options.config) : run(&options.config);
         break;

@@ -13,6 +13,7 @@ static const char help_text[] =
     "  quire run --kernel bzImage run a kernel without a file\n"
     "  quire exec FILE.toml -- COMMAND    run a command in a guest that runs\n"
     "  quire control FILE.toml COMMAND    pause, reset, dump a machine that runs, and more\n"
+    "  quire report merge DIR...  make one report of several; 'quire report show' prints one\n"
     "  quire check FILE.toml      say whether the file is right\n"
     "  quire maps FILE.toml       show what lies where in the guest's memory\n"
     "  quire help [COMMAND]       more about a command; 'quire help keys' and 'quire help devices': what a file may "
@@ -94,7 +95,7 @@ static const char devices_help_text[] = "Virtio devices of a machine's file: a t
                                         "slots. Explained in quire.toml(5).\n"
                                         "\n";
 
-static const char *const commands[] = {"run", "exec", "control", "check", "maps", "help", NULL};
+static const char *const commands[] = {"run", "exec", "control", "report", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
 enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT, OPTION_CONTROL };
@@ -440,6 +441,18 @@ static int parse_control(int argc, char *argv[], FILE *out, struct options *opti
     return 0;
 }
 
+static int parse_report(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    bool is_help;
+
+    options->command = OPTIONS_REPORT;
+    if (report_options_parse(argc, argv, out, &options->report, &is_help, error) < 0)
+        return -1;
+    if (is_help)
+        options->command = OPTIONS_DONE;
+    return 0;
+}
+
 static int fail_unknown_command(const char *word, struct error *error)
 {
     char shown[CONFIG_TEXT_SIZE];
@@ -466,6 +479,10 @@ static int help(const char *topic, FILE *out, struct options *options, struct er
     }
     if (strcmp(topic, "control") == 0) {
         control_options_print_help(out);
+        return say("", out, options);
+    }
+    if (strcmp(topic, "report") == 0) {
+        report_options_print_help(out);
         return say("", out, options);
     }
     if (strcmp(topic, "check") == 0)
@@ -498,6 +515,8 @@ int options_parse(int argc, char *argv[], FILE *out, struct options *options, st
         return parse_exec(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "control") == 0)
         return parse_control(argc - 1, argv + 1, out, options, error);
+    if (strcmp(command, "report") == 0)
+        return parse_report(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "check") == 0)
         return parse_check(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "maps") == 0)

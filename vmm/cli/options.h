@@ -7,6 +7,7 @@
 #include "memory/support/error.h"
 #include "vmm/cli/control.h"
 #include "vmm/cli/exec.h"
+#include "vmm/cli/report.h"
 #include "vmm/config/config.h"
 
 #include <stdbool.h>
@@ -25,6 +26,8 @@ enum options_command {
     OPTIONS_EXEC,
     /* See to a machine that runs; config is not used. */
     OPTIONS_CONTROL,
+    /* Do something with reports; config is not used. */
+    OPTIONS_REPORT,
 };
 
 struct options {
@@ -39,6 +42,7 @@ struct options {
     struct config config;
     struct exec_options exec;
     struct control_options control;
+    struct report_options report;
 };
 
 /*

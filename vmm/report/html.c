@@ -190,6 +190,18 @@ static const char *first_reason(const struct result_case *one)
     return NULL;
 }
 
+/* What took no time was not begun. */
+static void write_bar(const struct html_page *page, uint64_t ns, uint64_t most)
+{
+    if (ns == 0)
+        return;
+    markup_time(ns, page->out);
+    (void)fprintf(page->out,
+                  "<svg class=\"bar\" width=\"100%%\" height=\"5\" aria-hidden=\"true\"><rect width=\"100%%\" "
+                  "height=\"100%%\" class=\"all\"/><rect width=\"%.1f%%\" height=\"100%%\" class=\"part\"/></svg>",
+                  100.0 * (double)ns / (double)most);
+}
+
 static void write_row(const struct html_page *page, const struct result_case *one, size_t number, uint64_t most)
 {
     const char *reason = first_reason(one);
@@ -208,12 +220,8 @@ static void write_row(const struct html_page *page, const struct result_case *on
         (void)fputs("</p>", out);
     }
     (void)fputs("</th><td class=\"time\">", out);
-    markup_time(one->duration_ns, out);
-    (void)fprintf(out,
-                  "<svg class=\"bar\" width=\"100%%\" height=\"5\" aria-hidden=\"true\"><rect width=\"100%%\" "
-                  "height=\"100%%\" class=\"all\"/><rect width=\"%.1f%%\" height=\"100%%\" class=\"part\"/></svg>"
-                  "</td></tr>\n",
-                  100.0 * (double)one->duration_ns / (double)most);
+    write_bar(page, one->duration_ns, most);
+    (void)fputs("</td></tr>\n", out);
 }
 
 static void write_table(const struct html_page *page)

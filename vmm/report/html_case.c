@@ -137,8 +137,11 @@ static void write_step(const struct section *section, const struct result_step *
     html_status(section->page, step->status);
     (void)fputs("</td><th scope=\"row\">", out);
     html_name(section->page, step->kind);
-    (void)fputc(' ', out);
-    html_name(section->page, step->title);
+    if (step->title != NULL && step->title[0] != '\0') {
+        (void)fputs(" <code>", out);
+        html_name(section->page, step->title);
+        (void)fputs("</code>", out);
+    }
     if (step->message != NULL) {
         (void)fputs("<p class=\"why\">", out);
         html_message(section->page, step->message);
@@ -337,9 +340,10 @@ static void write_line(const struct section *section, const struct excerpt_line 
     (void)fputs(is_marked ? "</mark>\n" : "\n", out);
 }
 
-static void write_gap(const struct section *section, uint64_t count)
+static void write_gap(const struct section *section, uint64_t first, uint64_t next)
 {
-    (void)fprintf(section->out, "<b>%llu lines are left out here</b>", (unsigned long long)count);
+    (void)fprintf(section->out, "<b>lines %llu to %llu are left out here</b>", (unsigned long long)first,
+                  (unsigned long long)next - 1);
 }
 
 static void write_excerpt(const struct section *section)
@@ -353,7 +357,7 @@ static void write_excerpt(const struct section *section)
     (void)fputs(".</p>\n<pre class=\"console\" tabindex=\"0\">", section->out);
     for (size_t i = 0; i < excerpt->count; i++) {
         if (excerpt->lines[i].number > next)
-            write_gap(section, excerpt->lines[i].number - next);
+            write_gap(section, next, excerpt->lines[i].number);
         next = excerpt->lines[i].number + 1;
         write_line(section, &excerpt->lines[i]);
     }
@@ -447,7 +451,8 @@ static void write_section(const struct section *section)
     (void)fputs(" <h2>", out);
     html_name(section->page, one->name);
     (void)fputs("</h2> <span class=\"faint\">", out);
-    markup_time(one->duration_ns, out);
+    if (one->duration_ns > 0)
+        markup_time(one->duration_ns, out);
     (void)fputs("</span></summary>\n<div class=\"body\">\n", out);
     if (one->file != NULL) {
         (void)fputs("<p class=\"faint\">", out);

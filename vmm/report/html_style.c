@@ -52,6 +52,8 @@ const char html_style[] =
     "white-space:pre-wrap}\n"
     "pre{margin:.4rem 0;padding:.6rem;overflow-x:auto;background:var(--box);border:1px solid var(--line);"
     "border-radius:.3rem;font:.8125rem/1.45 ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:normal}\n"
+    "td pre,th pre{white-space:pre-wrap;overflow-wrap:anywhere}\n"
+    "code{font:.875em ui-monospace,'DejaVu Sans Mono',monospace}\n"
     "pre.console{max-height:36rem;overflow:auto}\n"
     "pre i{color:var(--faint);font-style:normal;user-select:none}\n"
     "pre b{display:block;margin:.3rem 0;color:var(--faint);font-weight:400;border-top:1px dashed var(--hatch);"

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +114,7 @@ static int read_time(const struct reader *reader, const struct place_in *place, 
 
     if (!json_is_number(value) || !(seconds >= 0 && seconds <= SECONDS_MAX))
         return fail(reader, place, key, "seconds from 0 to %.0f were expected", SECONDS_MAX);
-    *ns = (uint64_t)llround(seconds * 1e9);
+    *ns = (uint64_t)(seconds * 1e9 + 0.5);
     return 0;
 }
 

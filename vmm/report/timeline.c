@@ -6,6 +6,8 @@
 
 /* In pixels, from above. Across, all is in percent, so that letters keep their size on a narrow screen. */
 enum { AXIS = 16, LABEL = 15, LANE = 24, BETWEEN = 8, TICKS = 4 };
+/* Narrower spans have no room for a number, or for enough of a name. */
+enum { NUMBER_PERCENT = 2, NAME_PERCENT = 7 };
 
 /* Percent of the case's time. */
 static double part_of(uint64_t ns, uint64_t all)
@@ -52,8 +54,8 @@ static int write_label(const char *text, int y, FILE *out)
     return y + LABEL;
 }
 
-/* A span opens an <svg> of its own, which cuts its text off where it ends. */
-static void open_span(uint64_t from, uint64_t to, uint64_t all, int y, const char *class, FILE *out)
+/* A span is an <svg> of its own, which cuts its text off where it ends. Returns its width, in percent. */
+static double open_span(uint64_t from, uint64_t to, uint64_t all, int y, const char *class, FILE *out)
 {
     const double start = part_of(from, all);
     const double width = part_of(to, all) - start;
@@ -62,6 +64,7 @@ static void open_span(uint64_t from, uint64_t to, uint64_t all, int y, const cha
                   "<svg x=\"%.3f%%\" y=\"%d\" width=\"%.3f%%\" height=\"%d\"><rect width=\"100%%\" height=\"%d\" "
                   "class=\"%s\"/>",
                   start, y, width > 0.3 ? width : 0.3, LANE, LANE, class);
+    return width;
 }
 
 static int write_steps(const struct result_case *one, size_t limit, int y, FILE *out)
@@ -76,10 +79,14 @@ static int write_steps(const struct result_case *one, size_t limit, int y, FILE 
         const struct result_step *step = &one->steps[i];
         if (step->status == RESULT_NOT_RUN)
             continue;
-        open_span(step->start_ns, step->start_ns + step->duration_ns, one->duration_ns, y, classes[step->status], out);
+        const double width = open_span(step->start_ns, step->start_ns + step->duration_ns, one->duration_ns, y,
+                                       classes[step->status], out);
         (void)fprintf(out, "<title>step %zu: ", i + 1);
         (void)markup_cut(step->kind, 40, out);
-        (void)fprintf(out, "</title><text x=\"4\" y=\"16\">%zu</text></svg>\n", i + 1);
+        (void)fputs("</title>", out);
+        if (width > NUMBER_PERCENT)
+            (void)fprintf(out, "<text x=\"4\" y=\"16\">%zu</text>", i + 1);
+        (void)fputs("</svg>\n", out);
     }
     return y + LANE + BETWEEN;
 }
@@ -93,10 +100,12 @@ static int write_phases(const struct result_case *one, const struct excerpt *exc
     for (size_t i = 0; i < count; i++) {
         const uint64_t from = excerpt->phases[order[i]].at_ns;
         const uint64_t to = i + 1 < count ? excerpt->phases[order[i + 1]].at_ns : one->duration_ns;
-        open_span(from, to > from ? to : from, one->duration_ns, y, i % 2 == 0 ? "span phase" : "span phase other",
-                  out);
-        (void)fprintf(out, "<title>%s</title><text x=\"4\" y=\"16\">%s</text></svg>\n", excerpt_phase_name(order[i]),
-                      excerpt_phase_name(order[i]));
+        const double width = open_span(from, to > from ? to : from, one->duration_ns, y,
+                                       i % 2 == 0 ? "span phase" : "span phase other", out);
+        (void)fprintf(out, "<title>%s</title>", excerpt_phase_name(order[i]));
+        if (width > NAME_PERCENT)
+            (void)fprintf(out, "<text x=\"4\" y=\"16\">%s</text>", excerpt_phase_name(order[i]));
+        (void)fputs("</svg>\n", out);
     }
     return y + LANE + BETWEEN;
 }
@@ -123,7 +132,7 @@ static int write_console(const struct result_case *one, const struct excerpt *ex
     y = write_label("Lines on the console, and where it was silent longest", y, out);
     for (size_t i = 0; i < excerpt->silence_count; i++) {
         const struct excerpt_silence *silence = &excerpt->silences[i];
-        open_span(silence->from_ns, silence->to_ns, one->duration_ns, y, "silence", out);
+        (void)open_span(silence->from_ns, silence->to_ns, one->duration_ns, y, "silence", out);
         (void)fprintf(out,
                       "<title>silence %c</title><text x=\"50%%\" y=\"16\" text-anchor=\"middle\">%c</text></svg>\n",
                       (int)('A' + i), (int)('A' + i));
