@@ -16,12 +16,14 @@
 #define SECONDS_MAX 2000000.0
 #define KEYS_MAX 11u
 
-/* Where in the file a value is, for messages: "cases[3].steps[0]". */
+/* Where in the file an object is, for messages: "cases[3].steps[0]". */
 struct place_in {
     const struct place_in *outer;
     const char *key;
+    /* In a list; NO_INDEX: it is in none. */
     size_t index;
 };
+#define NO_INDEX SIZE_MAX
 
 struct reader {
     const char *path;
@@ -31,15 +33,20 @@ struct reader {
 
 /* ---- Errors ---- */
 
+/* With a full stop behind it, for what is in there. */
 static void write_place(const struct place_in *place, char *text, size_t size)
 {
     if (place == NULL)
         return;
     write_place(place->outer, text, size);
     const size_t length = strlen(text);
-    (void)snprintf(text + length, size - length, "%s[%zu].", place->key, place->index);
+    if (place->index == NO_INDEX)
+        (void)snprintf(text + length, size - length, "%s.", place->key);
+    else
+        (void)snprintf(text + length, size - length, "%s[%zu].", place->key, place->index);
 }
 
+/* key: NULL for the object itself, which is in some other. */
 __attribute__((format(printf, 4, 5))) static int fail(const struct reader *reader, const struct place_in *place,
                                                       const char *key, const char *format, ...)
 {
@@ -49,11 +56,13 @@ __attribute__((format(printf, 4, 5))) static int fail(const struct reader *reade
     va_list args;
 
     write_place(place, text, sizeof(text));
+    if (key == NULL)
+        text[strlen(text) - 1] = '\0';
     va_start(args, format);
     (void)vsnprintf(what, sizeof(what), format, args);
     va_end(args);
     return error_set(reader->error, ERROR_CONFIG, "%s: %s%s: %s; it is no results.json of this version of quire",
-                     config_text_escape_tail(shown, reader->path), text, key, what);
+                     config_text_escape_tail(shown, reader->path), text, key != NULL ? key : "", what);
 }
 
 /* ---- Values ---- */
@@ -68,7 +77,7 @@ static int check_keys(const struct reader *reader, const struct place_in *place,
     size_t known = 0;
 
     if (!json_is_object(object))
-        return fail(reader, place, "this", "an object was expected");
+        return fail(reader, place, NULL, "an object was expected");
     for (; keys[known] != NULL; known++)
         if (json_object_get(object, keys[known]) == NULL)
             return fail(reader, place, keys[known], "is not there");
@@ -292,12 +301,13 @@ static int read_case(const struct reader *reader, const struct place_in *place, 
 
 static int check_tally(const struct reader *reader, json_t *tally)
 {
+    const struct place_in place = {NULL, "tally", NO_INDEX};
     const char *names[RESULT_STATUS_COUNT + 1] = {NULL};
 
     for (int i = 0; i < RESULT_STATUS_COUNT; i++)
         names[i] = result_name(i);
-    if (check_keys(reader, NULL, tally, names) < 0)
-        return error_prefix(reader->error, "tally");
+    if (check_keys(reader, &place, tally, names) < 0)
+        return -1;
     for (int i = 0; i < RESULT_STATUS_COUNT; i++) {
         const size_t count = results_tally(reader->results, (enum result_status)i);
         if (json_integer_value(json_object_get(tally, names[i])) != (json_int_t)count)
