@@ -14,3 +14,7 @@ foreach(name test_report test_report_merge report_example)
         target_compile_definitions(${name} PRIVATE XMLLINT="${XMLLINT}")
     endif()
 endforeach()
+
+add_test(NAME report.command COMMAND ${CMAKE_SOURCE_DIR}/tests/report/command $<TARGET_FILE:quire>
+         $<TARGET_FILE:report_example>)
+set_tests_properties(report.command PROPERTIES TIMEOUT 120 LABELS unit)

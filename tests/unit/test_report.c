@@ -434,6 +434,12 @@ START_TEST(a_console_is_cut_to_its_bounds)
     ck_assert_uint_eq(excerpt.lines[0].number, 1);
     ck_assert_uint_eq(excerpt.lines[excerpt.count - 1].number, 1000);
     excerpt_free(&excerpt);
+    /* What does not fit the first lines ends them, and smaller ones behind it do not get in front of it. */
+    excerpt = excerpt_of("a\n0123456789\n\nb\n", 10, 10, 5);
+    ck_assert_uint_eq(excerpt.count, 3);
+    for (size_t i = 1; i < excerpt.count; i++)
+        ck_assert_uint_gt(excerpt.lines[i].number, excerpt.lines[i - 1].number);
+    excerpt_free(&excerpt);
     /* One line without an end, larger than any buffer. */
     memset(text, 'x', 1500000);
     (void)strcpy(text + 1500000, "\n1.5 next\n");

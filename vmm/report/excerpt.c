@@ -48,6 +48,8 @@ struct reader {
     size_t tail_count;
     size_t tail_bytes;
     size_t head_bytes;
+    /* A line did not fit it any more. */
+    bool head_is_over;
     size_t room;
     /* Places that have been passed. */
     size_t place;
@@ -224,12 +226,11 @@ static int take_line(struct reader *reader, const char *bytes, size_t length)
     if (copy_text(&line, text, length) < 0)
         return -1;
     int result;
-    if (line.number <= options->head && reader->head_bytes + line.length <= options->bytes) {
+    if (!reader->head_is_over && line.number <= options->head && reader->head_bytes + line.length <= options->bytes) {
         reader->head_bytes += line.length;
         result = keep(reader, &line);
     } else {
-        /* The head ends where it is full. */
-        reader->head_bytes = options->bytes;
+        reader->head_is_over = true;
         result = add_to_tail(reader, &line);
     }
     if (result < 0)
