@@ -467,10 +467,12 @@ START_TEST(many_large_cases_make_a_page_that_can_be_used)
 {
     struct results *results = create();
     char *message = calloc(1, 1 << 20);
+    char detail[HTML_MESSAGE_MAX] = "";
     char name[32];
     struct stat status;
 
     memset(message, '&', (1 << 20) - 1);
+    memset(detail, '|', sizeof(detail) - 1);
     write_long_console("console.timed", 20000);
     char *map = calloc(1, HTML_CASE_MAP_MAX);
     memset(map, 'm', HTML_CASE_MAP_MAX - 1);
@@ -481,6 +483,8 @@ START_TEST(many_large_cases_make_a_page_that_can_be_used)
         set(&one->message, message);
         ck_assert_ptr_nonnull(result_add_attachment(one, "console", "console.timed", &error));
         ck_assert_ptr_nonnull(result_add_attachment(one, "map", "maps.svg", &error));
+        for (unsigned j = 0; j < 10; j++)
+            set(&result_add_step(one, "expect", NULL, &error)->detail, detail);
         for (unsigned j = 0; j < 1000; j++) {
             struct result_subtest *subtest = result_add_subtest(one, "suite/test", &error);
             subtest->status = KTAP_FAILED;
@@ -498,6 +502,7 @@ START_TEST(many_large_cases_make_a_page_that_can_be_used)
     ck_assert_uint_eq(count_of(page, "<img "), HTML_MAPS_MAX / HTML_CASE_MAP_MAX);
     ck_assert_uint_le(count_of(page, "&amp;"), HTML_TEXT_MAX + 200 * HTML_NAME_MAX);
     assert_holds(page, "bytes more)</p>");
+    ck_assert_uint_le(count_of(page, "|"), HTML_TEXT_MAX);
     free(page);
     free(map);
     free(message);
