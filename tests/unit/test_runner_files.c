@@ -1,8 +1,8 @@
 /* What a run of tests makes on the host, and what it must not touch; and what memory the host has. */
+#include "vmm/report/report.h"
 #include "vmm/runner/budget.h"
 #include "vmm/runner/folders.h"
 #include "vmm/runner/outputs.h"
-#include "vmm/runner/replace.h"
 
 #include "runner_fixture.h"
 #include "unit_test.h"
@@ -152,14 +152,14 @@ static void expect_content(const char *path, const char *text)
 START_TEST(a_file_is_whole_or_as_before)
 {
     runner_write("file", "before");
-    ck_assert_int_eq(replace_file("file", write_half, NULL, &error), -1);
+    ck_assert_int_eq(report_write_file("file", write_half, NULL, &error), -1);
     ck_assert_str_eq(error.text, "no more");
     expect_content("file", "before");
     /* And the kernel. */
     ck_assert_uint_eq(runner_count_files(), 2);
-    ck_assert_int_eq(replace_file("file", write_half, "", &error), 0);
+    ck_assert_int_eq(report_write_file("file", write_half, "", &error), 0);
     expect_content("file", "half");
-    ck_assert_int_eq(replace_file("no/file", write_half, "", &error), -1);
+    ck_assert_int_eq(report_write_file("no/file", write_half, "", &error), -1);
     ck_assert_ptr_nonnull(strstr(error.text, "no/file"));
 }
 END_TEST
@@ -170,7 +170,7 @@ START_TEST(what_is_no_file_is_not_replaced)
 
     runner_write("file", "before");
     ck_assert_int_eq(symlink("file", "link"), 0);
-    ck_assert_int_eq(replace_file("link", write_half, "", &error), 0);
+    ck_assert_int_eq(report_write_file("link", write_half, "", &error), 0);
     expect_content("file", "half");
     ck_assert_int_eq(lstat("link", &status), 0);
     ck_assert(S_ISLNK(status.st_mode));
@@ -178,7 +178,7 @@ START_TEST(what_is_no_file_is_not_replaced)
     ck_assert_int_eq(mkfifo("pipe", 0600), 0);
     const int fd = open("pipe", O_RDONLY | O_NONBLOCK);
     char got[8] = "";
-    ck_assert_int_eq(replace_file("pipe", write_half, "", &error), 0);
+    ck_assert_int_eq(report_write_file("pipe", write_half, "", &error), 0);
     ck_assert_int_eq(read(fd, got, sizeof(got)), 4);
     ck_assert_str_eq(got, "half");
     close(fd);
@@ -194,7 +194,7 @@ START_TEST(a_full_disk_is_told_of)
     runner_write("file", "before");
     (void)signal(SIGXFSZ, SIG_IGN);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    ck_assert_int_eq(replace_file("file", write_half, "", &error), -1);
+    ck_assert_int_eq(report_write_file("file", write_half, "", &error), -1);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}), 0);
     ck_assert_int_eq(error.kind, ERROR_HOST);
     ck_assert_ptr_nonnull(strstr(error.text, "file cannot be written"));

@@ -1,6 +1,7 @@
 #include "vmm/cli/test.h"
 
 #include "devices/host/event_loop.h"
+#include "vmm/report/report.h"
 #include "vmm/runner/budget.h"
 #include "vmm/runner/flakiness.h"
 #include "vmm/runner/folders.h"
@@ -363,7 +364,7 @@ static void write_sum(const struct test *test)
         flakiness_write(test->plan.cases[i].name, tally->runs, tally->failures, stdout);
     }
     if (test->folder != NULL)
-        printf("report: %s\n", test->folder);
+        printf("report: %s/" REPORT_PAGE "\n", test->folder);
 }
 
 static int write_results(struct test *test)
