@@ -197,7 +197,7 @@ START_TEST(a_full_disk_is_told_of)
     ck_assert_int_eq(report_write_file("file", write_half, "", &error), -1);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}), 0);
     ck_assert_int_eq(error.kind, ERROR_HOST);
-    ck_assert_ptr_nonnull(strstr(error.text, "file cannot be written"));
+    ck_assert_ptr_nonnull(strstr(error.text, "file: cannot be written"));
     expect_content("file", "before");
     /* And the kernel. */
     ck_assert_uint_eq(runner_count_files(), 2);
