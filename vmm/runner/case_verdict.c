@@ -146,6 +146,24 @@ static const struct console_trouble *collect_trouble(struct case_run *run)
     return first;
 }
 
+/*
+ * Trouble that is only counted, because so much came before it. Its kind, if it makes the case fail: a guest must not
+ * hide a panic behind warnings that are allowed.
+ */
+static enum trouble_kind collect_hidden_trouble(struct case_run *run, const char *text)
+{
+    struct console_trouble trouble = {.at_ns = case_now_ns()};
+
+    for (trouble.kind = 0; trouble.kind < TROUBLE_KIND_COUNT; trouble.kind++) {
+        if (case_tolerates(run, trouble.kind) || console_watch_trouble_count(run->watch, trouble.kind) == 0)
+            continue;
+        (void)snprintf(trouble.text, sizeof(trouble.text), "%s", text);
+        add_trouble(run, &trouble, false);
+        return trouble.kind;
+    }
+    return TROUBLE_NONE;
+}
+
 /* Its kind, if it makes the case fail. */
 static enum trouble_kind collect_machine_trouble(struct case_run *run, const struct machine_end *end)
 {
@@ -184,14 +202,19 @@ static void blame(struct case_run *run, enum trouble_kind kind, const char *text
     free(step);
 }
 
+static const char HIDDEN[] = "it came behind so much that is tolerated that its line was not kept";
+
 static void judge_trouble(struct case_run *run)
 {
     const struct machine_end *end = machine_process_end(run->machine);
     const struct console_trouble *first = collect_trouble(run);
     const enum trouble_kind machine_kind = collect_machine_trouble(run, end);
+    enum trouble_kind hidden;
 
     if (first != NULL)
         blame(run, first->kind, first->text, first->line);
+    else if ((hidden = collect_hidden_trouble(run, HIDDEN)) != TROUBLE_NONE)
+        blame(run, hidden, HIDDEN, 0);
     else if (machine_kind != TROUBLE_NONE)
         blame(run, machine_kind, end->text, 0);
     for (enum trouble_kind kind = 0; kind < TROUBLE_KIND_COUNT; kind++)
