@@ -23,6 +23,7 @@ struct agent_client {
     int fd;
     enum agent_client_state state;
     bool has_begun;
+    bool was_answered;
     bool input_ended;
     /* Its end is still to be told. */
     bool end_due;
@@ -157,6 +158,7 @@ static bool take_frame(struct agent_client *client, const struct agent_frame *fr
 
     switch (frame->type) {
     case AGENT_HELLO:
+        client->was_answered = true;
         if (client->state == AGENT_CLIENT_WAITING)
             client->state = AGENT_CLIENT_READY;
         return agent_get_u32(&reader) == AGENT_VERSION;
@@ -242,6 +244,11 @@ short agent_client_events(const struct agent_client *client)
 enum agent_client_state agent_client_state(const struct agent_client *client)
 {
     return client->state;
+}
+
+bool agent_client_was_answered(const struct agent_client *client)
+{
+    return client->was_answered;
 }
 
 const struct agent_outcome *agent_client_outcome(const struct agent_client *client)

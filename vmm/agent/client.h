@@ -74,6 +74,8 @@ void agent_client_serve(struct agent_client *client);
 void agent_client_wait(struct agent_client *client, int milliseconds);
 
 enum agent_client_state agent_client_state(const struct agent_client *client);
+/* Whether an agent has ever answered: one that is OVER without that has begun nothing in the guest. */
+bool agent_client_was_answered(const struct agent_client *client);
 /* Of one that is OVER. */
 const struct agent_outcome *agent_client_outcome(const struct agent_client *client);
 

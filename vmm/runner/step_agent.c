@@ -36,6 +36,8 @@ struct step_agent {
     /* put: what is read; get: what is written. */
     int file;
     char *path;
+    /* get: what the copy is called when it is whole. */
+    char *name;
     uint64_t size;
 };
 
@@ -154,10 +156,15 @@ static void finish_exec(struct step_agent *agent)
         case_step_break(run, "out of memory");
 }
 
-/* Nobody hears how a command ends that ends its guest, or has it start again; so it may come to any end. */
-static bool may_be_lost(const struct scenario_step *step)
+/*
+ * Nobody hears how a command ends that ends its guest, or has it start again; so it may come to any end. But a guest
+ * that ended before there was an agent has not been ended by the command.
+ */
+static bool may_be_lost(const struct step_agent *agent)
 {
-    return step->kind == SCENARIO_EXEC && step->any_status;
+    const struct scenario_step *step = case_step(agent->run);
+
+    return step->kind == SCENARIO_EXEC && step->any_status && agent_client_was_answered(agent->client);
 }
 
 static void finish_ktap(struct step_agent *agent)
@@ -171,14 +178,13 @@ static void finish_ktap(struct step_agent *agent)
 static void finish_get(struct step_agent *agent)
 {
     struct case_run *run = agent->run;
-    const char *name = strrchr(agent->path, '/') + strlen("/.");
     char *attachment = NULL;
     char *whole = NULL;
 
     if (run->step_status != RESULT_NOT_RUN)
         return;
-    if (asprintf(&attachment, "files/%s", name) < 0 ||
-        asprintf(&whole, "%s/files/%s", run->settings.folder, name) < 0 || rename(agent->path, whole) < 0)
+    if (asprintf(&attachment, "files/%s", agent->name) < 0 ||
+        asprintf(&whole, "%s/files/%s", run->settings.folder, agent->name) < 0 || rename(agent->path, whole) < 0)
         case_step_break(run, "%s cannot be written: %s", agent->path, strerror(errno));
     else
         case_attach(run, attachment);
@@ -191,7 +197,7 @@ static void finish(struct step_agent *agent)
     struct case_run *run = agent->run;
     const struct agent_outcome *outcome = agent_client_outcome(agent->client);
 
-    if (outcome->kind == AGENT_OUTCOME_LOST && may_be_lost(case_step(run))) {
+    if (outcome->kind == AGENT_OUTCOME_LOST && may_be_lost(agent)) {
         finish_exec(agent);
         case_step_pass(run);
         return;
@@ -334,8 +340,7 @@ static void look_at_exec(struct case_run *run)
 {
     struct step_agent *agent = run->at.agent;
 
-    if (!run->machine_has_ended || !may_be_lost(case_step(run)) || agent->client == NULL ||
-        agent_client_state(agent->client) == AGENT_CLIENT_WAITING)
+    if (!run->machine_has_ended || agent->client == NULL || !may_be_lost(agent))
         return;
     finish_exec(agent);
     case_step_pass(run);
@@ -376,6 +381,7 @@ static void end_agent(struct case_run *run)
         (void)unlink(agent->path);
     free(agent->input);
     free(agent->path);
+    free(agent->name);
     free(agent);
 }
 
@@ -472,15 +478,15 @@ static bool make_folder(struct case_run *run)
 static void begin_get(struct case_run *run)
 {
     struct step_agent *agent = begin_agent(run);
-    char *name = agent != NULL ? copy_name(run) : NULL;
+    const char *name;
 
-    if (name == NULL)
+    if (agent == NULL || (name = agent->name = copy_name(run)) == NULL)
         return;
     if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strchr(name, '/') != NULL)
         case_step_fail(run, "%s is no name for a copy; give it one with \"to\"", name);
-    else if (asprintf(&agent->path, "%s/files/.%s", run->settings.folder, name) < 0)
+    /* Not beside the copies, which may have any name. */
+    else if (asprintf(&agent->path, "%s/get.partial", run->settings.folder) < 0)
         agent->path = NULL;
-    free(name);
     if (run->step_status != RESULT_NOT_RUN || !make_folder(run))
         return;
     agent->file = agent->path != NULL ? open(agent->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : -1;
