@@ -3,6 +3,7 @@
 #include "vmm/machine/outcome.h"
 #include "vmm/runner/child.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@ struct machine_process {
     struct machine_process_handlers handlers;
     struct child *child;
     struct machine_end end;
+    bool was_killed;
     /* What --status-fd has said so far. */
     char line[sizeof(struct machine_end)];
     size_t line_used;
@@ -42,13 +44,19 @@ static void read_line(struct machine_process *process)
     process->line[process->line_used] = '\0';
     process->line[strcspn(process->line, "\n")] = '\0';
     end->status = child_status(process->child);
-    if (sscanf(process->line, "%31s %d %n", end->name, &status, &text_at) == 2 && text_at > 0) {
+    const bool has_said = sscanf(process->line, "%31s %d %n", end->name, &status, &text_at) == 2 && text_at > 0;
+    if (has_said && (status == end->status || process->was_killed)) {
+        end->status = status;
         (void)snprintf(end->text, sizeof(end->text), "%s", process->line + text_at);
         return;
     }
     (void)snprintf(end->name, sizeof(end->name), "killed");
-    (void)snprintf(end->text, sizeof(end->text), "the machine's process ended with status %d, and could not say why",
-                   end->status);
+    if (has_said)
+        (void)snprintf(end->text, sizeof(end->text), "the machine's process ended with status %d after it had said: %s",
+                       end->status, process->line + text_at);
+    else
+        (void)snprintf(end->text, sizeof(end->text),
+                       "the machine's process ended with status %d, and could not say why", end->status);
     end->status = EXIT_STATUS_HOST_FAILED;
 }
 
@@ -86,6 +94,7 @@ int machine_process_type(struct machine_process *process, const char *bytes, siz
 
 void machine_process_kill(struct machine_process *process)
 {
+    process->was_killed = true;
     child_kill(process->child);
 }
 

@@ -16,7 +16,7 @@ struct machine_process;
 struct machine_end {
     /*
      * What `quire run --status-fd` says: "power-off", "panic" and so on, or "refused" if it could not begin; "killed"
-     * if it could not say anything, with the status of a host that failed.
+     * if it could not say anything, or ended otherwise than it had said, with the status of a host that failed.
      */
     char name[32];
     /* The exit status of `quire run`. */
