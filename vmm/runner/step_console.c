@@ -111,6 +111,11 @@ static void begin_send(struct case_run *run)
 
     if (text == NULL)
         return;
+    /* Its end is the reason, and not that nobody reads. */
+    if (run->machine_has_ended) {
+        free(text);
+        return;
+    }
     /* Its NUL has the room for Enter. */
     const size_t length = turn_to_keys(text, step->is_raw);
     if (machine_process_type(run->machine, text, length, &error) < 0)
