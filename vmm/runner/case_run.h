@@ -13,7 +13,8 @@
  *                     line before
  *     quire.log       what the machine's own process said
  *     vmcore          the guest's memory, where one was asked for
- *     gdb-STEP.log    what gdb printed; STEP counts from 1
+ *     gdb-STEP.gdb    what gdb was told; STEP counts from 1
+ *     gdb-STEP.log    what it printed
  *     files/          what steps get from the guest
  *
  * Threads: the loop's.

@@ -14,6 +14,9 @@
 /* Of gdb-STEP.log. */
 static const uint64_t LOG_MAX = 16 << 20;
 
+/* Of its command line. */
+enum { WORDS_MAX = 16 };
+
 struct step_gdb {
     struct child *child;
     struct line_match output;
@@ -62,14 +65,52 @@ static void add(struct words *words, char *word)
     words->items[words->count++] = word;
 }
 
-static void add_target(struct words *words, const char *address)
+/*
+ * What gdb is told, as one script: of options, it goes on behind those that fail, and its status is that of the last.
+ * So a gdb that finds no machine would pass.
+ */
+static void write_commands(struct case_run *run, FILE *out)
 {
-    char *word = NULL;
+    const struct scenario_step *step = case_step(run);
 
-    add(words, strdup("-ex"));
-    if (asprintf(&word, "target remote %s", address) < 0)
-        word = NULL;
-    add(words, word);
+    (void)fprintf(out, "target remote %s\n", run->gdb_address + strlen("unix:"));
+    if (step->what.text != NULL)
+        (void)fprintf(out, "source %s\n", step->what.text);
+    for (size_t i = 0; i < step->commands.count; i++) {
+        char *command = case_expand(run, &step->commands.items[i]);
+        if (command == NULL)
+            return;
+        /* Behind it would be a command that the guest may have thought of. */
+        if (strchr(command, '\n') != NULL)
+            case_step_fail(run,
+                           "command %zu of gdb's has more than one line; write several commands, and no variable "
+                           "with a newline in it",
+                           i + 1);
+        (void)fprintf(out, "%s\n", command);
+        free(command);
+    }
+}
+
+/* Its path, which the caller frees; NULL: the step has failed. */
+static char *write_script(struct case_run *run)
+{
+    struct case_file file;
+    struct error error;
+    char name[32];
+    char *path = NULL;
+
+    (void)snprintf(name, sizeof(name), "gdb-%zu.gdb", run->step + 1);
+    if (case_file_open(&file, run->settings.folder, name, 0, &error) < 0) {
+        case_step_break(run, "%s", error.text);
+        return NULL;
+    }
+    write_commands(run, file.file);
+    if (case_file_close(&file) < 0 || asprintf(&path, "%s/%s", run->settings.folder, name) < 0) {
+        case_step_break(run, "%s/%s cannot be written", run->settings.folder, name);
+        return NULL;
+    }
+    case_attach(run, name);
+    return path;
 }
 
 /* A vmlinux that gdb can read, with its symbols; NULL: there is none. */
@@ -87,39 +128,27 @@ static char *find_symbols(const struct case_run *run)
     return file;
 }
 
-static void fill(struct case_run *run, struct words *words)
+static void fill(const struct case_run *run, struct words *words, const char *script)
 {
     static const char *const first[] = {"gdb", "-nx", "-batch", "-ex", "set pagination off", "-ex", "set confirm off"};
-    const struct scenario_step *step = case_step(run);
     char *symbols = find_symbols(run);
 
     for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++)
         add(words, strdup(first[i]));
     if (symbols != NULL)
         add(words, symbols);
-    add_target(words, run->gdb_address + strlen("unix:"));
-    if (step->what.text != NULL) {
-        add(words, strdup("-x"));
-        add(words, strdup(step->what.text));
-    }
-    for (size_t i = 0; i < step->commands.count; i++) {
-        add(words, strdup("-ex"));
-        add(words, scenario_expand(&run->values, step->commands.items[i].text, false));
-    }
+    add(words, strdup("-x"));
+    add(words, strdup(script));
 }
 
-static void start(struct case_run *run)
+static void start_with(struct case_run *run, const char *script)
 {
     const struct child_handlers handlers = {.output = on_output, .ended = on_end, .context = run};
-    const size_t room = 16 + 2 * case_step(run)->commands.count;
-    struct words words = {.items = calloc(room, sizeof(char *))};
+    char *items[WORDS_MAX + 1] = {NULL};
+    struct words words = {.items = items};
     struct error error;
 
-    if (words.items == NULL) {
-        case_step_break(run, "out of memory");
-        return;
-    }
-    fill(run, &words);
+    fill(run, &words, script);
     if (words.has_failed)
         case_step_break(run, "out of memory");
     else if ((run->at.gdb->child =
@@ -127,7 +156,15 @@ static void start(struct case_run *run)
         case_step_break(run, "%s", error.text);
     while (words.count > 0)
         free(words.items[--words.count]);
-    free(words.items);
+}
+
+static void start(struct case_run *run)
+{
+    char *script = write_script(run);
+
+    if (run->step_status == RESULT_NOT_RUN)
+        start_with(run, script);
+    free(script);
 }
 
 /* ---- The step ---- */
