@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* As much as a pipe has room for. */
-enum { PIECE_SIZE = 64 << 10, SIGNAL_BASE = 128, STATUS_CANNOT_START = 127 };
+enum { PIECE_SIZE = 64 << 10, LAST_PIECES = 64, SIGNAL_BASE = 128, STATUS_CANNOT_START = 127 };
 
 struct pipe_end {
     struct child *child;
@@ -129,6 +129,8 @@ static void reap(struct child *child)
 {
     siginfo_t info = {0};
 
+    /* As long as nobody has waited for it, its number is no other's. */
+    (void)kill(-child->pid, SIGKILL);
     while (waitid(P_PIDFD, (id_t)child->pid_fd, &info, WEXITED) < 0 && errno == EINTR)
         ;
     child->status = info.si_code == CLD_EXITED ? info.si_status : SIGNAL_BASE + info.si_status;
@@ -143,8 +145,9 @@ static void on_end(void *context, uint32_t events)
 
     (void)events;
     reap(child);
+    /* Whoever else has a pipe's end may write for ever; what is there from before has room in a few pieces. */
     for (size_t i = 0; i < CHILD_STREAM_COUNT; i++)
-        while (read_piece(&child->streams[i]))
+        for (int n = 0; n < LAST_PIECES && read_piece(&child->streams[i]); n++)
             ;
     child->handlers.ended(child->handlers.context);
 }
@@ -248,15 +251,19 @@ static int start(struct child *child, const char *const argv[], bool has_input, 
     int result = open_pipes(child, has_input, &fds);
 
     if (result == 0) {
+        /* Whoever ignores this signal hears of no child's status, and whoever has started this process may have. */
+        (void)signal(SIGCHLD, SIG_DFL);
         child->pid = fork();
         if (child->pid == 0)
             become(argv, parent, &fds);
         child->pid_fd = child->pid > 0 ? pidfd_open(child->pid, 0) : -1;
         result = child->pid_fd < 0 ? -1 : 0;
-        if (child->pid > 0 && result < 0)
-            (void)kill(child->pid, SIGKILL);
     }
     const int why = errno;
+    if (result < 0 && child->pid > 0) {
+        (void)kill(child->pid, SIGKILL);
+        (void)waitpid(child->pid, NULL, 0);
+    }
     for (int i = 0; i <= CHILD_STATUS_FD; i++)
         if (fds.numbers[i] >= 0)
             close(fds.numbers[i]);

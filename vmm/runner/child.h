@@ -1,6 +1,6 @@
 /*
  * A child process with its pipes in an event loop. It dies with this process, and is in a process group of its own, so
- * that a terminal's Ctrl-C does not reach it.
+ * that a terminal's Ctrl-C does not reach it. What it has left in that group is killed when it has ended.
  *
  * Threads: the loop's.
  */
