@@ -83,6 +83,8 @@ struct case_run {
     int timer_fd;
     /* Of CLOCK_MONOTONIC, in ns; 0: it is not set. */
     uint64_t timers[CASE_TIMER_COUNT];
+    /* It has been late, and its time was made longer for that. */
+    bool was_late[CASE_TIMER_COUNT];
     uint64_t started_ns;
 
     struct scenario_values values;
@@ -110,6 +112,9 @@ struct case_run {
         struct step_gdb *gdb;
     } at;
     struct control_job *post_mortem;
+    /* vmcore is being written; and is whole. */
+    bool is_dumping;
+    bool has_dump;
 };
 
 /* What a kind of step does. Any but begin may be NULL. */

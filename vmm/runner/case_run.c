@@ -13,6 +13,8 @@
 
 /* What a kernel that panics may take to print its trace, and to have its machine end. */
 static const uint64_t PANIC_NS = 2 * NS_PER_S;
+/* This process was stopped meanwhile, or got no time, if a timer comes that late. */
+static const uint64_t LATE_NS = NS_PER_S;
 /* More is no help to anybody. */
 static const size_t DETAIL_MAX = 64 << 10;
 static const size_t OUTPUT_SHOWN = 4096;
@@ -211,7 +213,11 @@ static void begin_step(struct case_run *run)
     run->step_has_begun = true;
     run->step_status = RESULT_NOT_RUN;
     run->step_started_ns = case_now_ns();
+    run->was_late[CASE_TIMER_STEP] = false;
     case_set_timer(run, CASE_TIMER_STEP, run->step_started_ns + step->timeout_ns);
+    /* Not before there is a step that can fail for it. */
+    if (run->step == 0 && run->scenario->limit_ns != 0)
+        case_set_timer(run, CASE_TIMER_CASE, run->started_ns + run->scenario->limit_ns);
     if (run->handlers.step != NULL)
         run->handlers.step(run->handlers.context, run->step);
     kind_of(step)->begin(run);
@@ -349,8 +355,48 @@ void case_advance(struct case_run *run)
         arm(run);
 }
 
+/* Nothing has become of the step yet. */
+static bool step_is_open(const struct case_run *run)
+{
+    return run->phase == CASE_STEPS && run->step_has_begun && run->step_status == RESULT_NOT_RUN;
+}
+
+/* Of those that make a step fail; 0: another. */
+static uint64_t limit_of(const struct case_run *run, enum case_timer timer)
+{
+    switch (timer) {
+    case CASE_TIMER_STEP:
+        return case_step(run)->timeout_ns;
+    case CASE_TIMER_CASE:
+        return run->scenario->limit_ns;
+    case CASE_TIMER_PANIC:
+        return PANIC_NS;
+    default:
+        return 0;
+    }
+}
+
+/*
+ * While this process was stopped, nobody has looked at what the machine did: once, the time is made longer by as much,
+ * by its own length at the most. true: it has been.
+ */
+static bool forgive(struct case_run *run, enum case_timer timer, uint64_t now)
+{
+    const uint64_t limit = limit_of(run, timer);
+    const uint64_t late = now - run->timers[timer];
+
+    if (limit == 0 || late < LATE_NS || run->was_late[timer])
+        return false;
+    run->was_late[timer] = true;
+    case_set_timer(run, timer, now + (late < limit ? late : limit));
+    return true;
+}
+
 static void serve_timer(struct case_run *run, enum case_timer timer)
 {
+    /* Several may have come at once, and the first of them may have ended the step. */
+    if ((limit_of(run, timer) != 0 || timer == CASE_TIMER_WAKE) && !step_is_open(run))
+        return;
     switch (timer) {
     case CASE_TIMER_STEP:
         time_out(run, "after", case_step(run)->timeout_ns);
@@ -390,7 +436,7 @@ static void on_timer(void *context, uint32_t events)
     (void)events;
     (void)!read(run->timer_fd, &count, sizeof(count));
     for (enum case_timer timer = 0; timer < CASE_TIMER_COUNT; timer++) {
-        if (run->timers[timer] == 0 || run->timers[timer] > now)
+        if (run->timers[timer] == 0 || run->timers[timer] > now || forgive(run, timer, now))
             continue;
         case_set_timer(run, timer, 0);
         serve_timer(run, timer);
@@ -411,8 +457,6 @@ static int start(struct case_run *run, struct error *error)
         return error_set(error, ERROR_HOST, "out of memory");
     if (case_start_machine(run, error) < 0)
         return -1;
-    if (run->scenario->limit_ns != 0)
-        case_set_timer(run, CASE_TIMER_CASE, run->started_ns + run->scenario->limit_ns);
     /* The first step begins in the loop, as all that follows. */
     case_set_timer(run, CASE_TIMER_QUIET, run->started_ns + 1);
     arm(run);
@@ -454,11 +498,11 @@ void case_run_interrupt(struct case_run *run, const char *why)
         return;
     if (run->phase == CASE_POST_MORTEM)
         post_mortem_stop(run);
-    if (run->phase == CASE_STEPS && run->step_has_begun)
-        leave_step(run);
     if (run->step_has_begun)
         finish_step(run);
     run->status = RESULT_PASSED;
+    free(run->message);
+    run->message = NULL;
     case_fail(run, RESULT_NOT_RUN, "%s", why);
     begin_ending(run);
     case_advance(run);

@@ -40,8 +40,11 @@ static void on_answer(void *context, uint32_t events)
     (void)events;
     for (;;) {
         const char *line = control_client_receive(job->client, 0, &timed_out, &error);
-        if (line == NULL && !timed_out)
+        if (line == NULL && !timed_out) {
+            /* Its end would be told again and again, to a job that may stay for a while. */
+            event_loop_remove(run->loop, control_client_fd(job->client));
             (void)job->answer(run, NULL, error.text);
+        }
         if (line == NULL || !take_line(job, line))
             break;
     }

@@ -23,22 +23,41 @@ static bool on_dump(struct case_run *run, const struct json_t *answer, const cha
         case_set_timer(run, CASE_TIMER_POST_MORTEM, case_now_ns() + ANSWER_NS);
         return true;
     }
-    if (json_is_true(json_object_get(answer, "ok")))
+    if (json_is_true(json_object_get(answer, "ok"))) {
         case_attach(run, "vmcore");
-    else
+        run->has_dump = true;
+    } else {
         case_step_add_detail(run, "no dump: %s",
                              answer != NULL ? json_string_value(json_object_get(answer, "error")) : why);
+    }
     post_mortem_stop(run);
     return false;
 }
 
+static char *dump_path(const struct case_run *run)
+{
+    char *path;
+
+    return asprintf(&path, "%s/vmcore", run->settings.folder) < 0 ? NULL : path;
+}
+
+/* One that is not whole is none, and may be large. */
+static void remove_dump(struct case_run *run)
+{
+    char *path = run->is_dumping && !run->has_dump ? dump_path(run) : NULL;
+
+    run->is_dumping = false;
+    if (path != NULL)
+        (void)unlink(path);
+    free(path);
+}
+
 static void begin_dump(struct case_run *run)
 {
-    char *path = NULL;
-    int fd = -1;
+    char *path = dump_path(run);
+    const int fd = path != NULL ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
 
-    if (asprintf(&path, "%s/vmcore", run->settings.folder) >= 0)
-        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    run->is_dumping = fd >= 0;
     if (fd < 0)
         case_step_add_detail(run, "no dump: %s/vmcore: %s", run->settings.folder, strerror(errno));
     else
@@ -130,6 +149,7 @@ void post_mortem_stop(struct case_run *run)
 {
     control_job_free(run->post_mortem);
     run->post_mortem = NULL;
+    remove_dump(run);
     case_set_timer(run, CASE_TIMER_POST_MORTEM, 0);
     case_set_timer(run, CASE_TIMER_CONTROL, 0);
 }
