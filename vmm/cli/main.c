@@ -10,6 +10,7 @@
 #include <Hypervisor/hvx.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -164,12 +165,24 @@ static int maps(const struct options *options)
     return status;
 }
 
+/*
+ * A standard descriptor that is closed would be the number of the next file that is opened, and what is printed would
+ * go there. What takes its place fails as a closed one does.
+ */
+static void occupy_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char *argv[])
 {
     struct options options = {0};
     struct error error;
     int status = EXIT_STATUS_ORDERLY;
 
+    occupy_standard_streams();
     if (options_parse(argc, argv, stdout, &options, &error) < 0) {
         status = report(&error);
         return options.test.for_bisect ? verdict_for_bisect(status) : status;
