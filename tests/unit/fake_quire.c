@@ -6,7 +6,10 @@
  *     read            waits for a line on the console, and prints it in brackets
  *     flood:MIB       so much on the console, in lines; binary:MIB the same of all bytes, and no line ends
  *     end:NAME:STATUS says on descriptor 3 that it ends so, and does
+ *     wait:MS         does nothing for a while
+ *     hangup          takes a client of the agent's socket, and leaves it at once
  *     vanish          is killed by a signal
+ *     crash:NAME      says that it ends so, and is killed by a signal
  *     deaf            its control socket does not answer
  * Behind the last it goes on for ever. It prints its process's number first. On the control socket it says what is
  * asked of it on the console, and does it.
@@ -20,9 +23,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 static bool is_deaf;
+static int agent_listener = -1;
 
 static void say(const char *text)
 {
@@ -191,6 +196,19 @@ static void end_as(char *argument)
     end(name, atoi(argument));
 }
 
+static void wait_for(unsigned ms)
+{
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    nanosleep(&time, NULL);
+}
+
+static void hang_up(void)
+{
+    close(accept(agent_listener, NULL, NULL));
+    wait_for(100);
+}
+
 static void obey(char *word, int listener)
 {
     char *argument = strchr(word, ':');
@@ -207,7 +225,13 @@ static void obey(char *word, int listener)
         flood((unsigned)atoi(argument), word[0] == 'b');
     else if (strcmp(word, "end") == 0)
         end_as(argument);
-    else if (strcmp(word, "vanish") == 0)
+    else if (strcmp(word, "wait") == 0)
+        wait_for((unsigned)atoi(argument));
+    else if (strcmp(word, "hangup") == 0)
+        hang_up();
+    else if (strcmp(word, "crash") == 0)
+        dprintf(3, "%s 0 the guest did that\n", argument);
+    if (strcmp(word, "vanish") == 0 || strcmp(word, "crash") == 0)
         raise(SIGKILL);
 }
 
@@ -223,6 +247,8 @@ int main(int argc, char *argv[])
     (void)find(file, "[boot]", "cmdline", cmdline, sizeof(cmdline));
     is_deaf = strstr(cmdline, "deaf") != NULL;
     const int listener = find(file, "[control]", "listen", address, sizeof(address)) ? listen_at(address) : -1;
+    if (find(file, "[agent]", "listen", address, sizeof(address)))
+        agent_listener = listen_at(address);
     (void)snprintf(first, sizeof(first), "process %d\n", (int)getpid());
     say(first);
     while ((word = strsep(&rest, " ")) != NULL)

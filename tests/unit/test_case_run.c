@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -262,6 +263,44 @@ START_TEST(all_steps_together_have_a_limit)
 }
 END_TEST
 
+START_TEST(a_limit_that_is_over_before_the_first_step_counts)
+{
+    play("print:one", "limit = '1ms'\n[[step]]\nsleep = '1h'\n");
+    check_ended(RESULT_FAILED, "out of time, all steps together have 0.001 s");
+}
+END_TEST
+
+START_TEST(two_limits_at_once_are_told_once)
+{
+    play("print:KTAP_version_1 print:1..2 print:ok_1_a",
+         "limit = '200ms'\n[[step]]\nktap = 'console'\ntimeout = '200ms'\n");
+    check_ended(RESULT_FAILED, "out of time");
+    for (size_t i = 1; i < rig.result->subtest_count; i++)
+        ck_assert_str_ne(rig.result->subtests[i].name, "a");
+}
+END_TEST
+
+/* Ctrl-Z on the runner's terminal does not reach the machine. */
+START_TEST(time_in_which_the_runner_was_stopped_does_not_count)
+{
+    const pid_t self = getpid();
+    const pid_t stopper = fork();
+
+    if (stopper == 0) {
+        const struct timespec soon = {.tv_nsec = 200000000};
+        const struct timespec later = {.tv_sec = 2};
+        nanosleep(&soon, NULL);
+        (void)kill(self, SIGSTOP);
+        nanosleep(&later, NULL);
+        (void)kill(self, SIGCONT);
+        _exit(0);
+    }
+    play("wait:800 print:one", "[[step]]\nexpect = 'one'\ntimeout = '500ms'\n");
+    ck_assert_int_eq(waitpid(stopper, NULL, 0), stopper);
+    check_passed();
+}
+END_TEST
+
 START_TEST(a_request_that_is_refused_fails)
 {
     play("print:one", "[[step]]\npause = true\n[[step]]\nresume = true\n");
@@ -290,6 +329,8 @@ static const struct {
     {"triple-fault:3", "'power-off'", "triple-fault: the guest did that", RESULT_FAILED},
     {"host-failure:4", "'power-off'", "the guest did that", RESULT_BROKEN},
     {"refused:2", "'crash'", "the guest did that", RESULT_BROKEN},
+    {"refused:4", "'any'", "the guest did that", RESULT_BROKEN},
+    {"refused:2", "2", NULL, RESULT_PASSED},
 };
 
 START_TEST(ends_are_told_apart)
@@ -328,6 +369,38 @@ START_TEST(a_machine_that_is_killed_says_so)
 {
     play("print:one vanish", "[[step]]\nexpect = 'two'\n");
     check_ended(RESULT_BROKEN, "the machine's process ended with status 137");
+}
+END_TEST
+
+START_TEST(a_machine_that_crashes_behind_its_end_says_so)
+{
+    play("print:one crash:power-off", "[[step]]\nexpect-exit = 'power-off'\n");
+    check_ended(RESULT_BROKEN, "ended with status 137 after it had said: the guest did that");
+}
+END_TEST
+
+START_TEST(a_machine_that_is_killed_has_no_status)
+{
+    play("print:one vanish", "[[step]]\nexpect-exit = 4\n");
+    check_ended(RESULT_BROKEN, "the machine's process ended with status 137");
+}
+END_TEST
+
+/* As it is where they are ignored: then the system forgets statuses. */
+START_TEST(statuses_come_though_signals_of_children_are_ignored)
+{
+    (void)signal(SIGCHLD, SIG_IGN);
+    play("end:debug-exit:7", "[[step]]\nexpect-exit = 7\n");
+    check_passed();
+}
+END_TEST
+
+START_TEST(a_guest_that_ends_before_its_agent_has_not_been_ended_by_a_command)
+{
+    play("hangup end:panic:3", "expect-trouble = ['panic']\n"
+                               "[[step]]\nexec = 'echo c > /proc/sysrq-trigger'\nstatus = 'any'\n"
+                               "[[step]]\nexpect-exit = 'panic'\n");
+    check_ended(RESULT_FAILED, "step 1 of 2");
 }
 END_TEST
 
@@ -384,6 +457,19 @@ START_TEST(trouble_can_be_ignored)
     play(PANIC, "ignore = 'not syncing: test'\n[[step]]\nexpect = 'one'\n");
     check_passed();
     ck_assert_uint_eq(rig.result->trouble_count, 0);
+}
+END_TEST
+
+START_TEST(trouble_does_not_hide_behind_what_is_allowed)
+{
+    static char words[4000];
+    size_t used = 0;
+
+    for (int i = 0; i < 70; i++)
+        used += (size_t)sprintf(words + used, "print:WARNING:_CPU:_0_PID:_1_at_a.c:1_f+0x1/0x2 ");
+    (void)sprintf(words + used, "%s", PANIC);
+    play(words, "allow = ['warning']\n[[step]]\nexpect = 'one'\n");
+    check_ended(RESULT_FAILED, "panic: ");
 }
 END_TEST
 
@@ -462,7 +548,7 @@ static void make_socket(const char *words, const char *steps)
 
 START_TEST(gdb_gets_commands_and_its_output_is_matched)
 {
-    install_gdb("for word in \"$@\"; do echo \"word $word\"; done");
+    install_gdb("for word in \"$@\"; do file=$word; done; sed 's/^/word /' \"$file\"");
     make_socket("print:one", "[[step]]\ngdb = ['info registers', 'next']\noutput = 'word info (?<what>\\w+)'\n"
                              "[[step]]\nsend = '${what}'\n");
     check_passed();
@@ -497,6 +583,29 @@ START_TEST(gdb_that_goes_on_is_ended)
     make_socket("print:one", "[[step]]\ngdb = ['x']\ntimeout = '200ms'\n");
     check_ended(RESULT_FAILED, "gdb has not come to its end");
     check_no_process();
+}
+END_TEST
+
+START_TEST(gdb_that_finds_no_machine_fails)
+{
+    make_socket("print:one", "[[step]]\ngdb = ['echo it is fine']\n");
+    check_ended(RESULT_FAILED, "gdb ended with status 1");
+}
+END_TEST
+
+START_TEST(a_guest_writes_no_commands_of_gdbs)
+{
+    install_gdb("exit 0");
+    make_socket("print:one", "variables = {x = \"a\\nshell reboot\"}\n[[step]]\ngdb = ['p ${x}']\n");
+    check_ended(RESULT_FAILED, "command 1 of gdb's has more than one line");
+}
+END_TEST
+
+START_TEST(what_gdb_has_left_behind_is_ended)
+{
+    install_gdb("yes & exit 0");
+    make_socket("print:one", "[[step]]\ngdb = ['x']\n");
+    check_passed();
 }
 END_TEST
 
@@ -558,6 +667,29 @@ START_TEST(an_interruption_ends_it)
 }
 END_TEST
 
+static void on_alarm(void *context, uint32_t events)
+{
+    const int *fd = context;
+
+    (void)events;
+    event_loop_remove(rig.loop, *fd);
+    case_run_interrupt(rig.run, "the user has had enough");
+}
+
+START_TEST(an_interruption_ends_the_look_at_a_machine)
+{
+    const struct itimerspec when = {.it_value = {.tv_nsec = 500000000}};
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    struct error error;
+
+    ck_assert_int_eq(timerfd_settime(fd, 0, &when, NULL), 0);
+    ck_assert_int_eq(event_loop_add(rig.loop, fd, 1 /* EPOLLIN */, on_alarm, &fd, &error), 0);
+    play("deaf print:one", "[[step]]\nexpect = 'two'\ntimeout = '50ms'\n");
+    check_ended(RESULT_NOT_RUN, "the user has had enough");
+    check_no_process();
+}
+END_TEST
+
 START_TEST(one_that_is_destroyed_leaves_no_process)
 {
     struct error error;
@@ -605,17 +737,25 @@ int main(void)
     tcase_add_test(steps, a_time_out_says_where_everybody_was);
     tcase_add_test(steps, a_machine_that_does_not_answer_is_given_up);
     tcase_add_test(steps, all_steps_together_have_a_limit);
+    tcase_add_test(steps, a_limit_that_is_over_before_the_first_step_counts);
+    tcase_add_test(steps, two_limits_at_once_are_told_once);
+    tcase_add_test(steps, time_in_which_the_runner_was_stopped_does_not_count);
     tcase_add_test(steps, a_request_that_is_refused_fails);
     tcase_add_loop_test(steps, ends_are_told_apart, 0, (int)(sizeof(ends) / sizeof(ends[0])));
     tcase_add_test(steps, an_end_that_no_step_expects_fails);
     tcase_add_test(steps, what_came_before_the_end_counts);
     tcase_add_test(steps, a_machine_that_is_killed_says_so);
+    tcase_add_test(steps, a_machine_that_crashes_behind_its_end_says_so);
+    tcase_add_test(steps, a_machine_that_is_killed_has_no_status);
+    tcase_add_test(steps, statuses_come_though_signals_of_children_are_ignored);
+    tcase_add_test(steps, a_guest_that_ends_before_its_agent_has_not_been_ended_by_a_command);
     tcase_add_test(steps, a_program_that_is_not_there_is_the_hosts_fault);
     tcase_add_test(steps, a_panic_fails_and_is_the_reason);
     tcase_add_test(steps, trouble_fails_though_every_step_passes);
     tcase_add_test(steps, a_panic_that_is_expected_passes);
     tcase_add_test(steps, trouble_that_is_expected_has_to_come);
     tcase_add_test(steps, trouble_can_be_ignored);
+    tcase_add_test(steps, trouble_does_not_hide_behind_what_is_allowed);
     tcase_add_test(steps, tests_on_the_console_are_results);
     tcase_add_test(steps, a_test_that_fails_fails);
     tcase_add_test(steps, a_stream_that_is_cut_short_fails);
@@ -624,11 +764,15 @@ int main(void)
     tcase_add_test(steps, gdb_that_fails_fails);
     tcase_add_test(steps, gdb_that_prints_something_else_fails);
     tcase_add_test(steps, gdb_that_goes_on_is_ended);
+    tcase_add_test(steps, gdb_that_finds_no_machine_fails);
+    tcase_add_test(steps, a_guest_writes_no_commands_of_gdbs);
+    tcase_add_test(steps, what_gdb_has_left_behind_is_ended);
     tcase_add_test(steps, a_flood_is_bounded);
     tcase_add_test(steps, bytes_without_lines_are_bounded);
     tcase_add_test(steps, a_guest_cannot_speak_for_the_runner);
     tcase_add_test(steps, a_guest_that_does_not_read_holds_nobody_up);
     tcase_add_test(steps, an_interruption_ends_it);
+    tcase_add_test(steps, an_interruption_ends_the_look_at_a_machine);
     tcase_add_test(steps, one_that_is_destroyed_leaves_no_process);
     tcase_add_test(steps, machines_die_with_their_runner);
     suite_add_tcase(suite, steps);
