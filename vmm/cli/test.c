@@ -20,8 +20,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+
+/* As many as SESSION_MAX_JOBS cases may have. */
+#define DESCRIPTORS_MAX (16u * SESSION_MAX_JOBS + 256u)
 
 /* A run of tests, from its options to its status. Zeroed at first; what is there is given back by close_test(). */
 struct test {
@@ -295,8 +299,21 @@ static int open_session(struct test *test, struct error *error)
     return test->session != NULL ? 0 : -1;
 }
 
+/* A case has about a dozen descriptors, and is not to fail for a limit that this process may raise. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    if (limit.rlim_cur < limit.rlim_max && limit.rlim_cur < DESCRIPTORS_MAX)
+        limit.rlim_cur = limit.rlim_max < DESCRIPTORS_MAX ? limit.rlim_max : DESCRIPTORS_MAX;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int open_test(struct test *test, struct error *error)
 {
+    raise_descriptor_limit();
     if (find_self(test, error) < 0 || open_folders(test, error) < 0)
         return -1;
     test->results = results_create("quire test", error);
