@@ -475,7 +475,7 @@ END_TEST
 
 /* ---- KTAP ---- */
 
-static const char TAP_STEP[] = "[[step]]\nktap = 'console'\ntimeout = '100ms'\n";
+static const char TAP_STEP[] = "[[step]]\nktap = 'console'\ntimeout = '2s'\n";
 
 START_TEST(tests_on_the_console_are_results)
 {
