@@ -5,6 +5,7 @@
 #include "vmm/machine/dry_run.h"
 #include "vmm/machine/machine.h"
 #include "vmm/maps/maps.h"
+#include "vmm/runner/verdict.h"
 
 #include <Hypervisor/hvx.h>
 
@@ -25,7 +26,15 @@ static int report(const struct error *error)
     return status_of_error(error);
 }
 
-static void report_outcome(const struct machine *machine, const struct machine_outcome *outcome, const struct log *log)
+/* One line for programs that have started this one. */
+static void tell(int fd, const char *name, int status, const char *text)
+{
+    if (fd >= 0)
+        (void)dprintf(fd, "%s %d %s\n", name, status, text);
+}
+
+static void report_outcome(const struct machine *machine, const struct machine_outcome *outcome, const struct log *log,
+                           int status_fd)
 {
     const int status = machine_outcome_status(outcome);
     char text[640];
@@ -34,20 +43,23 @@ static void report_outcome(const struct machine *machine, const struct machine_o
     /* An orderly end needs no words, unless they are asked for. */
     log_line(log, status == EXIT_STATUS_ORDERLY ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, "quire", "%s", text);
     machine_print_crash(machine, outcome, stderr);
+    tell(status_fd, machine_outcome_name(outcome), status, text);
 }
 
-static int run(const struct config *config)
+static int run(const struct config *config, int status_fd)
 {
     struct log log = {.level = config->log.level, .fd = STDERR_FILENO};
     struct machine_outcome outcome;
     struct machine *machine;
     struct error error;
 
-    if (machine_create(config, &log, &machine, &error) < 0)
+    if (machine_create(config, &log, &machine, &error) < 0) {
+        tell(status_fd, "refused", status_of_error(&error), error.text);
         return report(&error);
+    }
     machine_run(machine, &outcome);
     machine_close_console(machine);
-    report_outcome(machine, &outcome, &log);
+    report_outcome(machine, &outcome, &log, status_fd);
     machine_destroy(machine);
     return machine_outcome_status(&outcome);
 }
@@ -158,8 +170,10 @@ int main(int argc, char *argv[])
     struct error error;
     int status = EXIT_STATUS_ORDERLY;
 
-    if (options_parse(argc, argv, stdout, &options, &error) < 0)
-        return report(&error);
+    if (options_parse(argc, argv, stdout, &options, &error) < 0) {
+        status = report(&error);
+        return options.test.for_bisect ? verdict_for_bisect(status) : status;
+    }
     switch (options.command) {
     case OPTIONS_DONE:
         break;
@@ -175,11 +189,14 @@ int main(int argc, char *argv[])
     case OPTIONS_CONTROL:
         status = control_run(&options.control);
         break;
+    case OPTIONS_TEST:
+        status = test_run(&options.test);
+        break;
     case OPTIONS_REPORT:
         status = report_run(&options.report);
         break;
     case OPTIONS_RUN:
-        status = options.dry_run ? dry_run(&options.config) : run(&options.config);
+        status = options.dry_run ? dry_run(&options.config) : run(&options.config, options.status_fd);
         break;
     }
     options_free(&options);

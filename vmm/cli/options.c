@@ -2,7 +2,10 @@
 
 #include "vmm/config/text.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +16,7 @@ static const char help_text[] =
     "  quire run --kernel bzImage run a kernel without a file\n"
     "  quire exec FILE.toml -- COMMAND    run a command in a guest that runs\n"
     "  quire control FILE.toml COMMAND    pause, reset, dump a machine that runs, and more\n"
+    "  quire test SCENARIO        boot machines, and see whether they do what they should\n"
     "  quire report merge DIR...  make one report of several; 'quire report show' prints one\n"
     "  quire check FILE.toml      say whether the file is right\n"
     "  quire maps FILE.toml       show what lies where in the guest's memory\n"
@@ -21,7 +25,7 @@ static const char help_text[] =
     "  quire --version            the version\n"
     "\n"
     "While a machine has the terminal, Ctrl-A x leaves it and Ctrl-A ? lists the other keys.\n"
-    "The manual: quire(1) and quire.toml(5).\n";
+    "The manual: quire(1), quire.toml(5) and quire.scenario(5).\n";
 
 static const char run_help_text[] =
     "quire run [FILE.toml] [OPTION...]: run a machine until it powers off\n"
@@ -41,6 +45,7 @@ static const char run_help_text[] =
     "      --control ADDRESS         let 'quire control' reach the machine, at unix:PATH\n"
     "  -s, --set KEY=VALUE           any key of the file (quire help keys); may be given again\n"
     "      --log-level LEVEL         error, warn, info or debug\n"
+    "      --status-fd N             write how the machine ended to descriptor N, for programs\n"
     "  -n, --dry-run                 print the machine that would be built, and stop\n"
     "  -h, --help                    this text\n"
     "\n"
@@ -95,10 +100,19 @@ static const char devices_help_text[] = "Virtio devices of a machine's file: a t
                                         "slots. Explained in quire.toml(5).\n"
                                         "\n";
 
-static const char *const commands[] = {"run", "exec", "control", "report", "check", "maps", "help", NULL};
+static const char *const commands[] = {"run", "exec", "control", "test", "report", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
-enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT, OPTION_CONTROL };
+enum {
+    OPTION_SERIAL = 0x100,
+    OPTION_LOG_LEVEL,
+    OPTION_SVG,
+    OPTION_GDB,
+    OPTION_GDB_WAIT,
+    OPTION_AGENT,
+    OPTION_CONTROL,
+    OPTION_STATUS_FD
+};
 
 static const struct option run_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -113,6 +127,7 @@ static const struct option run_options[] = {
     {"agent", required_argument, NULL, OPTION_AGENT},
     {"control", required_argument, NULL, OPTION_CONTROL},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"status-fd", required_argument, NULL, OPTION_STATUS_FD},
     {"dry-run", no_argument, NULL, 'n'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -173,6 +188,8 @@ struct command_line {
     bool dry_run;
     bool json;
     const char *svg_path;
+    /* -1: none */
+    int status_fd;
     /* in the order given, with room for one per argument; owned */
     struct override *overrides;
     size_t override_count;
@@ -241,6 +258,22 @@ static int fail_second_file(const struct command_line *line, const char *word, s
                      line->command, config_text_quote(shown, word, strlen(word)));
 }
 
+/* A descriptor that is open. */
+static int take_status_fd(struct command_line *line, const char *text, struct error *error)
+{
+    char shown[CONFIG_TEXT_SIZE];
+    char *end;
+
+    errno = 0;
+    const long number = strtol(text, &end, 10);
+    if (errno != 0 || *end != '\0' || end == text || number < 0 || number > INT_MAX || fcntl((int)number, F_GETFD) < 0)
+        return error_set(error, ERROR_CONFIG,
+                         "run: --status-fd: %s is no open descriptor; open it first, as in '3>end'",
+                         config_text_quote(shown, text, strlen(text)));
+    line->status_fd = (int)number;
+    return 0;
+}
+
 static int take_option(struct command_line *line, int value, char *argv[], struct error *error)
 {
     const struct override_kind *kind = override_kind_of(value);
@@ -260,6 +293,8 @@ static int take_option(struct command_line *line, int value, char *argv[], struc
     case 'j':
         line->json = true;
         return 0;
+    case OPTION_STATUS_FD:
+        return take_status_fd(line, optarg, error);
     case OPTION_SVG:
         line->svg_path = optarg;
         return 0;
@@ -349,7 +384,8 @@ static int say(const char *text, FILE *out, struct options *options)
 
 static int parse_run(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
 {
-    struct command_line line = {.command = "run", .options = run_options, .letters = ":k:i:a:m:c:s:nh"};
+    struct command_line line = {
+        .command = "run", .options = run_options, .letters = ":k:i:a:m:c:s:nh", .status_fd = -1};
 
     int result = read_command_line(&line, argc, argv, error);
     if (result == 0 && line.help) {
@@ -357,6 +393,7 @@ static int parse_run(int argc, char *argv[], FILE *out, struct options *options,
     } else if (result == 0) {
         options->command = OPTIONS_RUN;
         options->dry_run = line.dry_run;
+        options->status_fd = line.status_fd;
         result = build_config(&line, &options->config, error);
     }
     free(line.overrides);
@@ -441,6 +478,20 @@ static int parse_control(int argc, char *argv[], FILE *out, struct options *opti
     return 0;
 }
 
+static int parse_test(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    bool is_help;
+
+    options->command = OPTIONS_TEST;
+    if (test_options_parse(argc, argv, out, &options->test, &is_help, error) < 0) {
+        test_options_free(&options->test);
+        return -1;
+    }
+    if (is_help)
+        options->command = OPTIONS_DONE;
+    return 0;
+}
+
 static int parse_report(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
 {
     bool is_help;
@@ -481,6 +532,10 @@ static int help(const char *topic, FILE *out, struct options *options, struct er
         control_options_print_help(out);
         return say("", out, options);
     }
+    if (strcmp(topic, "test") == 0) {
+        test_options_print_help(out);
+        return say("", out, options);
+    }
     if (strcmp(topic, "report") == 0) {
         report_options_print_help(out);
         return say("", out, options);
@@ -515,6 +570,8 @@ int options_parse(int argc, char *argv[], FILE *out, struct options *options, st
         return parse_exec(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "control") == 0)
         return parse_control(argc - 1, argv + 1, out, options, error);
+    if (strcmp(command, "test") == 0)
+        return parse_test(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "report") == 0)
         return parse_report(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "check") == 0)
@@ -534,5 +591,6 @@ void options_free(struct options *options)
     config_free(&options->other);
     exec_options_free(&options->exec);
     control_options_free(&options->control);
+    test_options_free(&options->test);
     *options = (struct options){0};
 }

@@ -8,6 +8,7 @@
 #include "vmm/cli/control.h"
 #include "vmm/cli/exec.h"
 #include "vmm/cli/report.h"
+#include "vmm/cli/test.h"
 #include "vmm/config/config.h"
 
 #include <stdbool.h>
@@ -26,6 +27,8 @@ enum options_command {
     OPTIONS_EXEC,
     /* See to a machine that runs; config is not used. */
     OPTIONS_CONTROL,
+    /* Run boot tests; config is not used. */
+    OPTIONS_TEST,
     /* Do something with reports; config is not used. */
     OPTIONS_REPORT,
 };
@@ -33,6 +36,8 @@ enum options_command {
 struct options {
     enum options_command command;
     bool dry_run;
+    /* For RUN: where to say how the machine ended; -1: nowhere. Another's to close. */
+    int status_fd;
     /* For MAPS: as JSON; or as a picture to a file of this name, argv's, NULL for none. */
     bool json;
     const char *svg_path;
@@ -42,6 +47,8 @@ struct options {
     struct config config;
     struct exec_options exec;
     struct control_options control;
+    /* test.for_bisect says how to exit, also when the command line is wrong. */
+    struct test_options test;
     struct report_options report;
 };
 

@@ -25,6 +25,22 @@ int machine_outcome_status(const struct machine_outcome *outcome)
     return EXIT_STATUS_HOST_FAILED;
 }
 
+const char *machine_outcome_name(const struct machine_outcome *outcome)
+{
+    static const char *const names[] = {[MACHINE_NO_EVENT] = "none",
+                                        [MACHINE_POWERED_OFF] = "power-off",
+                                        [MACHINE_RESET] = "reset",
+                                        [MACHINE_GUEST_PANIC] = "panic",
+                                        [MACHINE_DEBUG_EXIT] = "debug-exit",
+                                        [MACHINE_TRIPLE_FAULT] = "triple-fault",
+                                        [MACHINE_UNHANDLED_EXIT] = "unhandled-exit",
+                                        [MACHINE_EMULATION_FAILURE] = "emulation-failure",
+                                        [MACHINE_HOST_FAILURE] = "host-failure",
+                                        [MACHINE_ENDED_BY_USER] = "user"};
+
+    return names[outcome->event];
+}
+
 void machine_outcome_describe(const struct machine_outcome *outcome, char *text, unsigned long size)
 {
     switch (outcome->event) {

@@ -50,6 +50,9 @@ enum {
 
 int machine_outcome_status(const struct machine_outcome *outcome);
 
+/* A word for programs: "power-off", "panic". */
+const char *machine_outcome_name(const struct machine_outcome *outcome);
+
 /* One sentence without a full stop, for people: "the guest powered off". */
 void machine_outcome_describe(const struct machine_outcome *outcome, char *text, unsigned long size);
 

@@ -14,7 +14,7 @@
  *     quire.log       what the machine's own process said
  *     vmcore          the guest's memory, where one was asked for
  *     gdb-STEP.log    what gdb printed; STEP counts from 1
- * and what steps get from the guest.
+ *     files/          what steps get from the guest
  *
  * Threads: the loop's.
  */
@@ -45,7 +45,7 @@ struct case_run_settings {
     const struct scenario_options *options;
     /* A vmlinux or System.map for addresses; NULL: what is found beside the kernel. */
     const char *symbols;
-    /* A case that fails while its machine runs, or because that has crashed, leaves a vmcore. */
+    /* A case that fails while its machine is there leaves a vmcore. */
     bool dumps;
 };
 

@@ -1,0 +1,232 @@
+/*
+ * Stands in for quire where a test needs machines that do as they are told: `fake_quire run --status-fd 3 -- FILE`
+ * reads boot.cmdline of the file, words that are obeyed in their order:
+ *     print:TEXT      a line on the console; "_" is a blank
+ *     prompt:TEXT     the same without its end
+ *     read            waits for a line on the console, and prints it in brackets
+ *     flood:MIB       so much on the console, in lines; binary:MIB the same of all bytes, and no line ends
+ *     end:NAME:STATUS says on descriptor 3 that it ends so, and does
+ *     vanish          is killed by a signal
+ *     deaf            its control socket does not answer
+ * Behind the last it goes on for ever. It prints its process's number first. On the control socket it says what is
+ * asked of it on the console, and does it.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static bool is_deaf;
+
+static void say(const char *text)
+{
+    if (write(STDOUT_FILENO, text, strlen(text)) < 0)
+        _exit(1);
+}
+
+static void end(const char *name, int status)
+{
+    dprintf(3, "%s %d the guest did that\n", name, status);
+    exit(status);
+}
+
+/* The value of `key = "..."` in the file. */
+static bool find(const char *file, const char *section, const char *key, char *value, size_t size)
+{
+    char line[4096];
+    bool is_there = false;
+    FILE *in = fopen(file, "re");
+    const size_t length = strlen(key);
+
+    while (in != NULL && fgets(line, sizeof(line), in) != NULL) {
+        if (line[0] == '[')
+            is_there = strncmp(line, section, strlen(section)) == 0;
+        if (!is_there || strncmp(line, key, length) != 0 || strncmp(line + length, " = \"", 4) != 0)
+            continue;
+        (void)snprintf(value, size, "%s", line + length + 4);
+        value[strcspn(value, "\"")] = '\0';
+        fclose(in);
+        return true;
+    }
+    if (in != NULL)
+        fclose(in);
+    return false;
+}
+
+/* ---- Control ---- */
+
+static int listen_at(const char *address)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    (void)strncpy(name.sun_path, address + strlen("unix:"), sizeof(name.sun_path) - 1);
+    if (bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0 || listen(fd, 8) < 0)
+        _exit(1);
+    return fd;
+}
+
+/* A request and the descriptor that it has brought; -1: none. */
+static ssize_t receive(int fd, char *bytes, size_t size, int *ret_file)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr header;
+    } control;
+    struct iovec part = {.iov_base = bytes, .iov_len = size - 1};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    const ssize_t got = recvmsg(fd, &message, 0);
+    const struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+    *ret_file = -1;
+    if (header != NULL)
+        memcpy(ret_file, CMSG_DATA(header), sizeof(*ret_file));
+    bytes[got > 0 ? got : 0] = '\0';
+    return got;
+}
+
+static void answer(int fd)
+{
+    static const char vcpus[] =
+        "{\"ok\": true, \"vcpus\": [{\"space\": \"default\", \"state\": \"halted\", \"bits\": 64, "
+        "\"privilege\": 0, \"linear_rip\": \"0xffffffff81000010\", \"registers\": {\"rsp\": "
+        "\"0x1234\"}}]}\n";
+    char request[4096];
+    int file;
+
+    if (receive(fd, request, sizeof(request), &file) <= 0) {
+        close(fd);
+        return;
+    }
+    say("asked: ");
+    say(request);
+    if (strstr(request, "vcpus") != NULL) {
+        dprintf(fd, "%s", vcpus);
+    } else if (strstr(request, "dump") != NULL) {
+        dprintf(file, "a dump");
+        dprintf(fd, "{\"progress\": {\"done\": 1, \"total\": 2, \"written\": 1}}\n{\"ok\": true}\n");
+    } else if (strstr(request, "power-button") != NULL) {
+        dprintf(fd, "{\"ok\": true}\n");
+        end("power-off", 0);
+    } else if (strstr(request, "resume") != NULL) {
+        dprintf(fd, "{\"ok\": false, \"error\": \"it does not want to\"}\n");
+    } else {
+        dprintf(fd, "{\"ok\": true}\n");
+    }
+    if (file >= 0)
+        close(file);
+}
+
+/* Serves the socket until there is something on the console, or for ever. */
+static void serve(int listener, bool reads)
+{
+    static int client = -1;
+
+    for (;;) {
+        struct pollfd polls[] = {{.fd = is_deaf ? -1 : listener, .events = POLLIN},
+                                 {.fd = client, .events = POLLIN},
+                                 {.fd = reads ? STDIN_FILENO : -1, .events = POLLIN}};
+        (void)poll(polls, 3, -1);
+        if (polls[2].revents != 0)
+            return;
+        if (polls[1].revents != 0) {
+            answer(client);
+            client = polls[1].revents & POLLHUP ? -1 : client;
+        }
+        if (polls[0].revents != 0)
+            client = accept(listener, NULL, NULL);
+    }
+}
+
+/* ---- What it is told ---- */
+
+static void read_line(int listener)
+{
+    char byte;
+
+    serve(listener, true);
+    say("[");
+    while (read(STDIN_FILENO, &byte, 1) == 1 && byte != '\r')
+        (void)!write(STDOUT_FILENO, &byte, 1);
+    say("]\n");
+}
+
+static void flood(unsigned mib, bool is_binary)
+{
+    static char piece[1 << 16];
+
+    for (size_t i = 0; i < sizeof(piece); i++)
+        piece[i] = is_binary      ? (char)(i * 7 % 251 == 10 || i * 7 % 251 == 13 ? 0 : i * 7 % 251)
+                   : i % 64 == 63 ? '\n'
+                                  : 'x';
+    for (unsigned i = 0; i < mib * 16; i++)
+        for (size_t done = 0; done < sizeof(piece);) {
+            const ssize_t some = write(STDOUT_FILENO, piece + done, sizeof(piece) - done);
+            if (some < 0)
+                _exit(1);
+            done += (size_t)some;
+        }
+}
+
+static void print(char *text, const char *tail)
+{
+    for (char *at = text; *at != '\0'; at++)
+        *at = *at == '_' ? ' ' : *at;
+    say(text);
+    say(tail);
+}
+
+/* NAME:STATUS */
+static void end_as(char *argument)
+{
+    const char *name = strsep(&argument, ":");
+
+    end(name, atoi(argument));
+}
+
+static void obey(char *word, int listener)
+{
+    char *argument = strchr(word, ':');
+
+    if (argument != NULL)
+        *argument++ = '\0';
+    if (strcmp(word, "print") == 0)
+        print(argument, "\n");
+    else if (strcmp(word, "prompt") == 0)
+        print(argument, "");
+    else if (strcmp(word, "read") == 0)
+        read_line(listener);
+    else if (strcmp(word, "flood") == 0 || strcmp(word, "binary") == 0)
+        flood((unsigned)atoi(argument), word[0] == 'b');
+    else if (strcmp(word, "end") == 0)
+        end_as(argument);
+    else if (strcmp(word, "vanish") == 0)
+        raise(SIGKILL);
+}
+
+int main(int argc, char *argv[])
+{
+    char cmdline[4096] = "";
+    char address[256] = "";
+    char first[32];
+    const char *file = argv[argc - 1];
+    char *rest = cmdline;
+    char *word;
+
+    (void)find(file, "[boot]", "cmdline", cmdline, sizeof(cmdline));
+    is_deaf = strstr(cmdline, "deaf") != NULL;
+    const int listener = find(file, "[control]", "listen", address, sizeof(address)) ? listen_at(address) : -1;
+    (void)snprintf(first, sizeof(first), "process %d\n", (int)getpid());
+    say(first);
+    while ((word = strsep(&rest, " ")) != NULL)
+        obey(word, listener);
+    serve(listener, false);
+    return 0;
+}

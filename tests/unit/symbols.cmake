@@ -1,0 +1,4 @@
+# Unit tests of vmm/runner/symbols.c. The fixture makes ELF files with the library that reads them.
+quire_unit_test(symbols ROOTS vmm memory-shared
+                LIBRARIES quire_symbols ${LIBELF_LIBRARY} PkgConfig::ZLIB PkgConfig::LIBZSTD)
+target_include_directories(test_symbols PRIVATE ${LIBELF_INCLUDE_DIRS})

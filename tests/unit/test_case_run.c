@@ -1,0 +1,636 @@
+/*
+ * A case's run, on machines that do as they are told (fake_quire.c): verdicts, what they are for, and what is left.
+ */
+#include "vmm/runner/case_run.h"
+
+#include "unit_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S 1000000000ull
+
+static struct {
+    char folder[64];
+    struct event_loop *loop;
+    struct scenario *scenario;
+    struct results *results;
+    struct result_case *result;
+    struct case_run *run;
+    struct case_run_settings settings;
+    size_t steps_begun;
+    /* Of the step with which it is interrupted; 0: it is not. */
+    size_t interrupt_at;
+    bool has_ended;
+} rig;
+
+/* ---- The rig ---- */
+
+static void set_up(void)
+{
+    struct error error;
+
+    (void)strcpy(rig.folder, "/tmp/quire-case-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(rig.folder));
+    rig.loop = event_loop_create(&error);
+    rig.results = results_create("test", &error);
+    rig.settings = (struct case_run_settings){.quire = FAKE_QUIRE, .folder = rig.folder, .sockets = rig.folder};
+}
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    (void)status;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static void tear_down(void)
+{
+    case_run_destroy(rig.run);
+    results_free(rig.results);
+    scenario_free(rig.scenario);
+    event_loop_destroy(rig.loop);
+    (void)nftw(rig.folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void on_end(void *context)
+{
+    (void)context;
+    rig.has_ended = true;
+    event_loop_stop(rig.loop);
+}
+
+static void on_interruption(void *context, uint32_t events)
+{
+    const int *fd = context;
+
+    (void)events;
+    event_loop_remove(rig.loop, *fd);
+    case_run_interrupt(rig.run, "the user has had enough");
+}
+
+/* From the loop, as the one who interrupts does. */
+static void interrupt_soon(void)
+{
+    static int ends[2];
+    struct error error;
+
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(event_loop_add(rig.loop, ends[1], 4 /* EPOLLOUT */, on_interruption, &ends[1], &error), 0);
+}
+
+static void on_step(void *context, size_t index)
+{
+    (void)context;
+    ck_assert_uint_eq(index, rig.steps_begun);
+    rig.steps_begun++;
+    if (rig.steps_begun == rig.interrupt_at)
+        interrupt_soon();
+}
+
+/* words: what the machine does; steps: the scenario's, with what stands in front of them. */
+static void start(const char *words, const char *steps)
+{
+    static const struct case_run_handlers handlers = {.step = on_step, .ended = on_end};
+    struct error error;
+    char *text = NULL;
+
+    ck_assert_int_gt(asprintf(&text,
+                              "override.boot.flat = \"" FAKE_QUIRE "\"\noverride.boot.cmdline = \"%s\"\n"
+                              "override.gdb.listen = \"unix:/none\"\n%s",
+                              words, steps),
+                     0);
+    if (scenario_parse("/tmp/test.toml", text, strlen(text), NULL, &rig.scenario, &error) < 0)
+        ck_abort_msg("%s", error.text);
+    free(text);
+    rig.result = results_add_case(rig.results, rig.scenario->cases[0].name, "/tmp/test.toml", &error);
+    rig.run = case_run_start(rig.loop, rig.scenario, 0, &rig.settings, &handlers, rig.result, &error);
+    if (rig.run == NULL)
+        ck_abort_msg("%s", error.text);
+}
+
+static void play(const char *words, const char *steps)
+{
+    struct error error;
+
+    start(words, steps);
+    while (!rig.has_ended)
+        ck_assert_int_eq(event_loop_run(rig.loop, &error), 0);
+}
+
+static char *read_file(const char *name)
+{
+    char path[128];
+    char *text = NULL;
+    size_t size = 0;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", rig.folder, name);
+    FILE *in = fopen(path, "re");
+    if (in == NULL)
+        return NULL;
+    if (getdelim(&text, &size, '\0', in) < 0 && text != NULL)
+        text[0] = '\0';
+    fclose(in);
+    return text;
+}
+
+static void check_passed(void)
+{
+    if (rig.result->status != RESULT_PASSED)
+        ck_abort_msg("%s: %s", result_status_name(rig.result->status), rig.result->message);
+    ck_assert_ptr_null(rig.result->message);
+}
+
+static void check_ended(enum result_status status, const char *words)
+{
+    ck_assert_str_eq(result_status_name(rig.result->status), result_status_name(status));
+    ck_assert_ptr_nonnull(rig.result->message);
+    if (strstr(rig.result->message, words) == NULL)
+        ck_abort_msg("\"%s\" does not say \"%s\"", rig.result->message, words);
+}
+
+/* The number that the fake prints first; -1: it has not. */
+static pid_t process_of_machine(void)
+{
+    char *text = read_file("console.log");
+    int pid = -1;
+
+    if (text == NULL || sscanf(text, "process %d", &pid) != 1)
+        pid = -1;
+    free(text);
+    return pid;
+}
+
+static void check_no_process(void)
+{
+    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
+    ck_assert_int_eq(errno, ECHILD);
+}
+
+/* ---- Steps ---- */
+
+START_TEST(steps_are_taken_in_their_order)
+{
+    char *text;
+
+    play("print:one_7 prompt:login: read prompt:$_", "[[step]]\nexpect = 'one (?<number>\\d)'\n"
+                                                     "[[step]]\nexpect = 'login:'\n"
+                                                     "[[step]]\nsend = 'root ${number}'\n"
+                                                     "[[step]]\nexpect = '\\[root ${number}\\]$'\n"
+                                                     "[[step]]\nexpect = '\\$ $'\n"
+                                                     "[[step]]\nreset = true\n"
+                                                     "[[step]]\nexpect = 'asked: .*reset'\n"
+                                                     "[[step]]\nsleep = '10ms'\n"
+                                                     "[[step]]\npower-button = true\n"
+                                                     "[[step]]\nexpect-exit = 'power-off'\n");
+    check_passed();
+    ck_assert_uint_eq(rig.steps_begun, 10);
+    ck_assert_uint_eq(rig.result->step_count, 10);
+    ck_assert_str_eq(rig.result->steps[2].kind, "send");
+    ck_assert_str_eq(rig.result->steps[2].title, "root 7");
+    ck_assert_uint_ge(rig.result->steps[7].duration_ns, 10000000);
+    ck_assert_ptr_nonnull(strstr(rig.result->console, "[root 7]"));
+    text = read_file("console.timed");
+    ck_assert_ptr_nonnull(strstr(text, " one 7\n"));
+    free(text);
+    text = read_file("machine.toml");
+    ck_assert_ptr_nonnull(strstr(text, "backend = \"stdio\""));
+    free(text);
+    text = read_file("maps.svg");
+    ck_assert_ptr_nonnull(strstr(text, "<svg"));
+    free(text);
+    check_no_process();
+}
+END_TEST
+
+START_TEST(a_machine_goes_with_the_last_step)
+{
+    play("print:one", "[[step]]\nexpect = 'one'\n");
+    check_passed();
+    ck_assert_int_lt(kill(process_of_machine(), 0), 0);
+    check_no_process();
+}
+END_TEST
+
+START_TEST(what_must_not_come_fails_at_once)
+{
+    play("print:a_bad_thing print:one", "[[step]]\nexpect = 'one'\nnot = 'bad'\nmessage = 'it is not good'\n");
+    check_ended(RESULT_FAILED, "it is not good: line 2 of the console has what must not come, bad: a bad thing");
+}
+END_TEST
+
+START_TEST(a_time_out_says_where_everybody_was)
+{
+    rig.settings.dumps = true;
+    play("print:one", "[[step]]\nexpect = 'one'\n[[step]]\nexpect = 'two'\ntimeout = '50ms'\n");
+    check_ended(
+        RESULT_FAILED,
+        "/tmp/test.toml:6: step 2 of 2, expect two: out of time, after 0.05 s: two has not come on the console");
+    ck_assert_uint_eq(rig.result->step_count, 2);
+    ck_assert_ptr_nonnull(strstr(rig.result->steps[1].detail, "vCPU 0: halted at 0xffffffff81000010"));
+    ck_assert_ptr_nonnull(strstr(rig.result->steps[1].detail, "rsp 0x1234"));
+    ck_assert_str_eq(rig.result->attachments[rig.result->attachment_count - 1].name, "vmcore");
+    char *dump = read_file("vmcore");
+    ck_assert_str_eq(dump, "a dump");
+    free(dump);
+}
+END_TEST
+
+START_TEST(a_machine_that_does_not_answer_is_given_up)
+{
+    rig.settings.dumps = true;
+    play("deaf print:one", "[[step]]\nexpect = 'two'\ntimeout = '50ms'\n");
+    check_ended(RESULT_FAILED, "two has not come");
+    ck_assert_ptr_null(read_file("vmcore"));
+}
+END_TEST
+
+START_TEST(all_steps_together_have_a_limit)
+{
+    play("print:one", "limit = '50ms'\n[[step]]\nsleep = '1h'\n");
+    check_ended(RESULT_FAILED, "out of time, all steps together have 0.05 s");
+}
+END_TEST
+
+START_TEST(a_request_that_is_refused_fails)
+{
+    play("print:one", "[[step]]\npause = true\n[[step]]\nresume = true\n");
+    check_ended(RESULT_FAILED, "the machine has not done it: it does not want to");
+}
+END_TEST
+
+/* ---- Ends ---- */
+
+static const struct {
+    const char *end;
+    const char *expected;
+    /* NULL: it passes. */
+    const char *why;
+    enum result_status status;
+} ends[] = {
+    {"power-off:0", "'power-off'", NULL, RESULT_PASSED},
+    {"reset:0", "'reset'", NULL, RESULT_PASSED},
+    {"triple-fault:3", "'triple-fault'", NULL, RESULT_PASSED},
+    {"unhandled-exit:3", "'crash'", NULL, RESULT_PASSED},
+    {"debug-exit:1", "1", NULL, RESULT_PASSED},
+    {"panic:3", "'any'", NULL, RESULT_PASSED},
+    {"power-off:0", "'reset'", "the machine ended in another way: the guest did that (power-off, status 0)",
+     RESULT_FAILED},
+    {"debug-exit:1", "0", "the machine ended in another way", RESULT_FAILED},
+    {"triple-fault:3", "'power-off'", "triple-fault: the guest did that", RESULT_FAILED},
+    {"host-failure:4", "'power-off'", "the guest did that", RESULT_BROKEN},
+    {"refused:2", "'crash'", "the guest did that", RESULT_BROKEN},
+};
+
+START_TEST(ends_are_told_apart)
+{
+    char steps[128];
+    char words[64];
+
+    (void)snprintf(steps, sizeof(steps), "[[step]]\nexpect-exit = %s\n", ends[_i].expected);
+    (void)snprintf(words, sizeof(words), "end:%s", ends[_i].end);
+    play(words, steps);
+    if (ends[_i].why == NULL)
+        check_passed();
+    else
+        check_ended(ends[_i].status, ends[_i].why);
+    check_no_process();
+}
+END_TEST
+
+START_TEST(an_end_that_no_step_expects_fails)
+{
+    play("print:one end:power-off:0", "[[step]]\nexpect = 'one'\n[[step]]\nexpect = 'two'\n");
+    check_ended(RESULT_FAILED, "the machine ended: the guest did that");
+    ck_assert_uint_eq(rig.result->step_count, 2);
+}
+END_TEST
+
+START_TEST(what_came_before_the_end_counts)
+{
+    play("print:one prompt:two end:power-off:0", "[[step]]\nexpect = 'one'\n[[step]]\nexpect = 'two'\n"
+                                                 "[[step]]\nexpect-exit = 'power-off'\n");
+    check_passed();
+}
+END_TEST
+
+START_TEST(a_machine_that_is_killed_says_so)
+{
+    play("print:one vanish", "[[step]]\nexpect = 'two'\n");
+    check_ended(RESULT_BROKEN, "the machine's process ended with status 137");
+}
+END_TEST
+
+START_TEST(a_program_that_is_not_there_is_the_hosts_fault)
+{
+    rig.settings.quire = "/none/quire";
+    play("", "[[step]]\nexpect = 'two'\n");
+    ck_assert_int_eq(rig.result->status, RESULT_BROKEN);
+}
+END_TEST
+
+/* ---- Trouble ---- */
+
+static const char PANIC[] = "print:Kernel_panic_-_not_syncing:_test print:one";
+
+START_TEST(a_panic_fails_and_is_the_reason)
+{
+    /* A kernel that has panicked is not waited for. */
+    play(PANIC, "[[step]]\nexpect = 'never'\ntimeout = '1h'\n");
+    check_ended(RESULT_FAILED, "panic: Kernel panic - not syncing: test (line 2 of the console)");
+    ck_assert_uint_eq(rig.result->trouble_count, 1);
+    ck_assert_uint_eq(rig.result->trouble[0].line, 2);
+    ck_assert(!rig.result->trouble[0].is_tolerated);
+}
+END_TEST
+
+START_TEST(trouble_fails_though_every_step_passes)
+{
+    play(PANIC, "[[step]]\nexpect = 'one'\n");
+    check_ended(RESULT_FAILED, "panic: ");
+}
+END_TEST
+
+START_TEST(a_panic_that_is_expected_passes)
+{
+    char words[128];
+
+    (void)snprintf(words, sizeof(words), "%s end:panic:3", PANIC);
+    play(words, "expect-trouble = ['panic']\n[[step]]\nexpect = 'one'\n[[step]]\nexpect-exit = 'panic'\n");
+    check_passed();
+    ck_assert(rig.result->trouble[0].is_tolerated);
+}
+END_TEST
+
+START_TEST(trouble_that_is_expected_has_to_come)
+{
+    play("print:one", "expect-trouble = ['warning']\n[[step]]\nexpect = 'one'\n");
+    check_ended(RESULT_FAILED, "warning was expected, and has not been seen");
+}
+END_TEST
+
+START_TEST(trouble_can_be_ignored)
+{
+    play(PANIC, "ignore = 'not syncing: test'\n[[step]]\nexpect = 'one'\n");
+    check_passed();
+    ck_assert_uint_eq(rig.result->trouble_count, 0);
+}
+END_TEST
+
+/* ---- KTAP ---- */
+
+static const char TAP_STEP[] = "[[step]]\nktap = 'console'\ntimeout = '100ms'\n";
+
+START_TEST(tests_on_the_console_are_results)
+{
+    play("print:KTAP_version_1 print:1..2 print:ok_1_a print:ok_2_b", TAP_STEP);
+    check_passed();
+    ck_assert_uint_eq(rig.result->subtest_count, 2);
+    ck_assert_str_eq(rig.result->subtests[1].name, "b");
+}
+END_TEST
+
+START_TEST(a_test_that_fails_fails)
+{
+    play("print:KTAP_version_1 print:1..2 print:ok_1_a print:not_ok_2_b", TAP_STEP);
+    check_ended(RESULT_FAILED, "not all tests have passed");
+    ck_assert_uint_eq(rig.result->subtest_count, 2);
+}
+END_TEST
+
+START_TEST(a_stream_that_is_cut_short_fails)
+{
+    play("print:KTAP_version_1 print:1..2 print:ok_1_a end:power-off:0", TAP_STEP);
+    check_ended(RESULT_FAILED, "the guest did that");
+    ck_assert_uint_ge(rig.result->subtest_count, 1);
+}
+END_TEST
+
+START_TEST(a_stream_that_stops_is_out_of_time)
+{
+    play("print:KTAP_version_1 print:1..2 print:ok_1_a", TAP_STEP);
+    check_ended(RESULT_FAILED, "the tests that were planned have not all come");
+    ck_assert_uint_ge(rig.result->subtest_count, 1);
+}
+END_TEST
+
+/* ---- gdb ---- */
+
+static void install_gdb(const char *script)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/gdb", rig.folder);
+    FILE *out = fopen(path, "we");
+    ck_assert_ptr_nonnull(out);
+    fprintf(out, "#!/bin/sh\n%s\n", script);
+    ck_assert_int_eq(fclose(out), 0);
+    ck_assert_int_eq(chmod(path, 0755), 0);
+    (void)snprintf(path, sizeof(path), "%s:/usr/bin:/bin", rig.folder);
+    ck_assert_int_eq(setenv("PATH", path, 1), 0);
+    /* The stub's socket, which the fake has not. */
+    rig.settings.sockets = rig.folder;
+}
+
+/* What stands in for the socket: gdb is started when there is one. */
+static void make_socket(const char *words, const char *steps)
+{
+    char path[256];
+    struct error error;
+
+    start(words, steps);
+    char *text = read_file("machine.toml");
+    const char *at = strstr(text, "[gdb]\nlisten = \"unix:");
+    ck_assert_ptr_nonnull(at);
+    at += strlen("[gdb]\nlisten = \"unix:");
+    (void)snprintf(path, sizeof(path), "%.*s", (int)strcspn(at, "\""), at);
+    free(text);
+    ck_assert_int_ge(open(path, O_CREAT | O_WRONLY, 0600), 0);
+    while (!rig.has_ended)
+        ck_assert_int_eq(event_loop_run(rig.loop, &error), 0);
+}
+
+START_TEST(gdb_gets_commands_and_its_output_is_matched)
+{
+    install_gdb("for word in \"$@\"; do echo \"word $word\"; done");
+    make_socket("print:one", "[[step]]\ngdb = ['info registers', 'next']\noutput = 'word info (?<what>\\w+)'\n"
+                             "[[step]]\nsend = '${what}'\n");
+    check_passed();
+    ck_assert_str_eq(rig.result->steps[1].title, "registers");
+    char *text = read_file("gdb-1.log");
+    ck_assert_ptr_nonnull(strstr(text, "word target remote "));
+    ck_assert_ptr_nonnull(strstr(text, "word next\n"));
+    free(text);
+}
+END_TEST
+
+START_TEST(gdb_that_fails_fails)
+{
+    install_gdb("echo it is so; exit 1");
+    make_socket("print:one", "[[step]]\ngdb = ['x']\n");
+    check_ended(RESULT_FAILED, "gdb ended with status 1");
+    ck_assert_ptr_nonnull(strstr(rig.result->steps[0].detail, "it is so"));
+}
+END_TEST
+
+START_TEST(gdb_that_prints_something_else_fails)
+{
+    install_gdb("echo it is so");
+    make_socket("print:one", "[[step]]\ngdb = ['x']\noutput = 'not so'\n");
+    check_ended(RESULT_FAILED, "no line of what gdb printed matches not so");
+}
+END_TEST
+
+START_TEST(gdb_that_goes_on_is_ended)
+{
+    install_gdb("sleep 1000");
+    make_socket("print:one", "[[step]]\ngdb = ['x']\ntimeout = '200ms'\n");
+    check_ended(RESULT_FAILED, "gdb has not come to its end");
+    check_no_process();
+}
+END_TEST
+
+/* ---- Hostile guests ---- */
+
+START_TEST(a_flood_is_bounded)
+{
+    struct stat status;
+    char path[128];
+
+    play("flood:80 print:one", "[[step]]\nexpect = 'one'\n");
+    check_passed();
+    (void)snprintf(path, sizeof(path), "%s/console.log", rig.folder);
+    ck_assert_int_eq(stat(path, &status), 0);
+    ck_assert_int_le(status.st_size, CASE_RUN_CONSOLE_MAX);
+    ck_assert_int_gt(status.st_size, CASE_RUN_CONSOLE_MAX / 2);
+}
+END_TEST
+
+START_TEST(bytes_without_lines_are_bounded)
+{
+    play("binary:8 print: print:one", "[[step]]\nexpect = '^one'\n");
+    check_passed();
+}
+END_TEST
+
+START_TEST(a_guest_cannot_speak_for_the_runner)
+{
+    play("print:ok_1_-_test print:PASSED print:passed_test", "[[step]]\nexpect = 'never'\ntimeout = '50ms'\n");
+    check_ended(RESULT_FAILED, "never has not come");
+}
+END_TEST
+
+START_TEST(a_guest_that_does_not_read_holds_nobody_up)
+{
+    static char steps[900000];
+    size_t used = 0;
+
+    for (int i = 0; i < 5; i++) {
+        used += (size_t)sprintf(steps + used, "[[step]]\nsend = '");
+        memset(steps + used, 'x', 170000);
+        used += 170000;
+        used += (size_t)sprintf(steps + used, "'\n");
+    }
+    play("print:one", steps);
+    check_passed();
+}
+END_TEST
+
+/* ---- Early ends ---- */
+
+START_TEST(an_interruption_ends_it)
+{
+    rig.interrupt_at = 2;
+    play("print:one", "[[step]]\nexpect = 'one'\n[[step]]\nsleep = '1h'\n[[step]]\nexpect = 'two'\n");
+    check_ended(RESULT_NOT_RUN, "the user has had enough");
+    ck_assert_uint_eq(rig.steps_begun, 2);
+    check_no_process();
+}
+END_TEST
+
+START_TEST(one_that_is_destroyed_leaves_no_process)
+{
+    struct error error;
+
+    rig.interrupt_at = 1;
+    start("print:one", "[[step]]\nsleep = '1h'\n");
+    case_run_destroy(rig.run);
+    rig.run = NULL;
+    check_no_process();
+    ck_assert(!rig.has_ended);
+    (void)error;
+}
+END_TEST
+
+START_TEST(machines_die_with_their_runner)
+{
+    const pid_t runner = fork();
+    struct timespec pause = {.tv_nsec = 10000000};
+    pid_t machine;
+
+    if (runner == 0) {
+        play("print:one", "[[step]]\nexpect = 'one'\n[[step]]\nsleep = '1h'\n");
+        _exit(1);
+    }
+    while ((machine = process_of_machine()) < 0 && waitpid(runner, NULL, WNOHANG) == 0)
+        nanosleep(&pause, NULL);
+    ck_assert_int_eq(kill(runner, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(runner, NULL, 0), runner);
+    while (kill(machine, 0) == 0)
+        nanosleep(&pause, NULL);
+    ck_assert_int_eq(errno, ESRCH);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("case_run");
+    TCase *steps = tcase_create("case_run");
+
+    tcase_set_timeout(steps, 120);
+    tcase_add_checked_fixture(steps, set_up, tear_down);
+    tcase_add_test(steps, steps_are_taken_in_their_order);
+    tcase_add_test(steps, a_machine_goes_with_the_last_step);
+    tcase_add_test(steps, what_must_not_come_fails_at_once);
+    tcase_add_test(steps, a_time_out_says_where_everybody_was);
+    tcase_add_test(steps, a_machine_that_does_not_answer_is_given_up);
+    tcase_add_test(steps, all_steps_together_have_a_limit);
+    tcase_add_test(steps, a_request_that_is_refused_fails);
+    tcase_add_loop_test(steps, ends_are_told_apart, 0, (int)(sizeof(ends) / sizeof(ends[0])));
+    tcase_add_test(steps, an_end_that_no_step_expects_fails);
+    tcase_add_test(steps, what_came_before_the_end_counts);
+    tcase_add_test(steps, a_machine_that_is_killed_says_so);
+    tcase_add_test(steps, a_program_that_is_not_there_is_the_hosts_fault);
+    tcase_add_test(steps, a_panic_fails_and_is_the_reason);
+    tcase_add_test(steps, trouble_fails_though_every_step_passes);
+    tcase_add_test(steps, a_panic_that_is_expected_passes);
+    tcase_add_test(steps, trouble_that_is_expected_has_to_come);
+    tcase_add_test(steps, trouble_can_be_ignored);
+    tcase_add_test(steps, tests_on_the_console_are_results);
+    tcase_add_test(steps, a_test_that_fails_fails);
+    tcase_add_test(steps, a_stream_that_is_cut_short_fails);
+    tcase_add_test(steps, a_stream_that_stops_is_out_of_time);
+    tcase_add_test(steps, gdb_gets_commands_and_its_output_is_matched);
+    tcase_add_test(steps, gdb_that_fails_fails);
+    tcase_add_test(steps, gdb_that_prints_something_else_fails);
+    tcase_add_test(steps, gdb_that_goes_on_is_ended);
+    tcase_add_test(steps, a_flood_is_bounded);
+    tcase_add_test(steps, bytes_without_lines_are_bounded);
+    tcase_add_test(steps, a_guest_cannot_speak_for_the_runner);
+    tcase_add_test(steps, a_guest_that_does_not_read_holds_nobody_up);
+    tcase_add_test(steps, an_interruption_ends_it);
+    tcase_add_test(steps, one_that_is_destroyed_leaves_no_process);
+    tcase_add_test(steps, machines_die_with_their_runner);
+    suite_add_tcase(suite, steps);
+    return unit_test_run(suite);
+}

@@ -1,0 +1,290 @@
+/* What a run of tests makes on the host, and what it must not touch; and what memory the host has. */
+#include "vmm/report/report.h"
+#include "vmm/runner/budget.h"
+#include "vmm/runner/folders.h"
+#include "vmm/runner/outputs.h"
+
+#include "runner_fixture.h"
+#include "unit_test.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct error error;
+
+static bool exists(const char *path)
+{
+    struct stat status;
+
+    return lstat(path, &status) == 0;
+}
+
+/* ---- Cases' folders ---- */
+
+static const struct {
+    const char *name;
+    const char *folder;
+} names[] = {
+    {"boot", "boot"},
+    {"boot[kernel=6.1,vcpus=4]#3", "boot-kernel=6.1,vcpus=4-3"},
+    {"../x/a b.toml:boot", "-.-x-a-b.toml-boot"},
+    {"results.json", "results.json_2"},
+    {"INDEX.HTML", "INDEX.HTML_2"},
+    {"\xc3\xbc$(x)`", "----x--"},
+};
+
+START_TEST(names_are_safe)
+{
+    char path[128];
+    char *made = folders_make_for_case(runner_folder, names[_i].name, &error);
+
+    (void)snprintf(path, sizeof(path), "%s/%s", runner_folder, names[_i].folder);
+    ck_assert_ptr_nonnull(made);
+    ck_assert_str_eq(made, path);
+    free(made);
+    /* A second one is another. */
+    made = folders_make_for_case(runner_folder, names[_i].name, &error);
+    ck_assert_ptr_nonnull(made);
+    ck_assert_str_ne(made, path);
+    free(made);
+}
+END_TEST
+
+START_TEST(long_names_are_cut)
+{
+    char name[5000];
+
+    memset(name, 'a', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    char *made = folders_make_for_case(runner_folder, name, &error);
+    ck_assert_ptr_nonnull(made);
+    char *other = folders_make_for_case(runner_folder, name, &error);
+    ck_assert_ptr_nonnull(other);
+    ck_assert_str_ne(made, other);
+    free(made);
+    free(other);
+}
+END_TEST
+
+/* ---- The report's folder ---- */
+
+START_TEST(a_report_replaces_a_report)
+{
+    char *made = folders_open_report("out", &error);
+
+    ck_assert_ptr_nonnull(made);
+    ck_assert_int_eq(made[0], '/');
+    free(made);
+    ck_assert_int_eq(mkdir("out/case", 0700), 0);
+    runner_write("out/case/console.log", "x");
+    runner_write("out/results.json", "x");
+    runner_write("outside", "x");
+    ck_assert_int_eq(symlink("..", "out/case/link"), 0);
+    ck_assert_int_eq(folders_check_report("out", &error), 0);
+    ck_assert(exists("out/results.json"));
+    made = folders_open_report("out", &error);
+    ck_assert_ptr_nonnull(made);
+    free(made);
+    ck_assert(!exists("out/results.json"));
+    ck_assert(!exists("out/case"));
+    ck_assert(exists("outside"));
+    ck_assert(exists("out/" FOLDERS_REPORT_MARK));
+}
+END_TEST
+
+START_TEST(anything_else_is_left_alone)
+{
+    ck_assert_int_eq(mkdir("mine", 0700), 0);
+    runner_write("mine/results.json", "{\"format\": 1}");
+    runner_write("mine/thesis.tex", "x");
+    runner_write("file", "x");
+    ck_assert_ptr_null(folders_open_report("mine", &error));
+    ck_assert_int_eq(error.kind, ERROR_CONFIG);
+    ck_assert_ptr_nonnull(strstr(error.text, "left alone"));
+    ck_assert(exists("mine/thesis.tex"));
+    ck_assert(exists("mine/results.json"));
+    ck_assert(!exists("mine/" FOLDERS_REPORT_MARK));
+    ck_assert_ptr_null(folders_open_report("file", &error));
+    ck_assert(exists("file"));
+    ck_assert_ptr_null(folders_open_report("no/where", &error));
+    ck_assert_ptr_nonnull(strstr(error.text, "no/where"));
+}
+END_TEST
+
+START_TEST(temporary_folders_are_short)
+{
+    (void)setenv("TMPDIR", "/a/very/long/path/that/goes/on/and/on/and/on/and/on/and/on/and/on", 1);
+    char *made = folders_make_temporary(&error);
+    ck_assert_ptr_nonnull(made);
+    ck_assert_uint_lt(strlen(made), 40);
+    folders_remove(made);
+    ck_assert(!exists(made));
+    free(made);
+    (void)setenv("TMPDIR", "/nowhere", 1);
+    ck_assert_ptr_null(folders_make_temporary(&error));
+    ck_assert_ptr_nonnull(strstr(error.text, "TMPDIR"));
+}
+END_TEST
+
+/* ---- Files ---- */
+
+static int write_half(const void *context, FILE *out, struct error *why)
+{
+    (void)fputs("half", out);
+    return context != NULL ? 0 : error_set(why, ERROR_HOST, "no more");
+}
+
+static void expect_content(const char *path, const char *text)
+{
+    char content[64] = "";
+    FILE *in = fopen(path, "r");
+
+    ck_assert_ptr_nonnull(in);
+    ck_assert_uint_eq(fread(content, 1, sizeof(content) - 1, in), strlen(text));
+    ck_assert_str_eq(content, text);
+    (void)fclose(in);
+}
+
+START_TEST(a_file_is_whole_or_as_before)
+{
+    runner_write("file", "before");
+    ck_assert_int_eq(report_write_file("file", write_half, NULL, &error), -1);
+    ck_assert_str_eq(error.text, "no more");
+    expect_content("file", "before");
+    /* And the kernel. */
+    ck_assert_uint_eq(runner_count_files(), 2);
+    ck_assert_int_eq(report_write_file("file", write_half, "", &error), 0);
+    expect_content("file", "half");
+    ck_assert_int_eq(report_write_file("no/file", write_half, "", &error), -1);
+    ck_assert_ptr_nonnull(strstr(error.text, "no/file"));
+}
+END_TEST
+
+START_TEST(what_is_no_file_is_not_replaced)
+{
+    struct stat status;
+
+    runner_write("file", "before");
+    ck_assert_int_eq(symlink("file", "link"), 0);
+    ck_assert_int_eq(report_write_file("link", write_half, "", &error), 0);
+    expect_content("file", "half");
+    ck_assert_int_eq(lstat("link", &status), 0);
+    ck_assert(S_ISLNK(status.st_mode));
+    /* No device of the host's is at stake here: a pipe stands for them. */
+    ck_assert_int_eq(mkfifo("pipe", 0600), 0);
+    const int fd = open("pipe", O_RDONLY | O_NONBLOCK);
+    char got[8] = "";
+    ck_assert_int_eq(report_write_file("pipe", write_half, "", &error), 0);
+    ck_assert_int_eq(read(fd, got, sizeof(got)), 4);
+    ck_assert_str_eq(got, "half");
+    close(fd);
+    ck_assert_int_eq(lstat("pipe", &status), 0);
+    ck_assert(S_ISFIFO(status.st_mode));
+}
+END_TEST
+
+START_TEST(a_full_disk_is_told_of)
+{
+    const struct rlimit limit = {.rlim_cur = 2, .rlim_max = RLIM_INFINITY};
+
+    runner_write("file", "before");
+    (void)signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_int_eq(report_write_file("file", write_half, "", &error), -1);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}), 0);
+    ck_assert_int_eq(error.kind, ERROR_HOST);
+    ck_assert_ptr_nonnull(strstr(error.text, "file: cannot be written"));
+    expect_content("file", "before");
+    /* And the kernel. */
+    ck_assert_uint_eq(runner_count_files(), 2);
+}
+END_TEST
+
+START_TEST(all_outputs_are_written_whatever_becomes_of_one)
+{
+    struct results *results = results_create("test", &error);
+    const struct outputs outputs = {.junit = "no/where.xml", .json = "out.json"};
+
+    ck_assert_int_eq(outputs_check(&outputs, &error), -1);
+    ck_assert_ptr_nonnull(strstr(error.text, "--junit"));
+    ck_assert_int_eq(outputs_write(&outputs, results, &error), -1);
+    ck_assert_ptr_nonnull(strstr(error.text, "no/where.xml"));
+    ck_assert(exists("out.json"));
+    const struct outputs good = {.junit = "out.xml", .report = runner_folder};
+    ck_assert_int_eq(outputs_check(&good, &error), 0);
+    ck_assert_int_eq(outputs_write(&good, results, &error), 0);
+    ck_assert(exists("out.xml"));
+    ck_assert(exists("results.json"));
+    results_free(results);
+}
+END_TEST
+
+/* ---- Memory ---- */
+
+static void make_host(const char *available, const char *group)
+{
+    ck_assert_int_eq(mkdir("proc", 0700), 0);
+    ck_assert_int_eq(mkdir("proc/self", 0700), 0);
+    ck_assert_int_eq(mkdir("cgroup", 0700), 0);
+    runner_write("proc/meminfo", available);
+    runner_write("proc/self/cgroup", group);
+}
+
+START_TEST(the_host_has_memory)
+{
+    ck_assert_uint_eq(budget_of_host("proc", "cgroup"), UINT64_MAX);
+    make_host("MemTotal:       9000 kB\nMemFree: 1 kB\nMemAvailable:    8000 kB\n", "1:cpu:/x\n");
+    ck_assert_uint_eq(budget_of_host("proc", "cgroup"), 8000 * 1024);
+    runner_write("proc/meminfo", "MemAvailable: many\n");
+    ck_assert_uint_eq(budget_of_host("proc", "cgroup"), UINT64_MAX);
+    /* This one has some. */
+    ck_assert_uint_gt(budget_of_host("/proc", "/sys/fs/cgroup"), 1u << 20);
+}
+END_TEST
+
+START_TEST(control_groups_have_less)
+{
+    make_host("MemAvailable:    8000 kB\n", "0::/a/b\n");
+    ck_assert_int_eq(mkdir("cgroup/a", 0700), 0);
+    ck_assert_int_eq(mkdir("cgroup/a/b", 0700), 0);
+    runner_write("cgroup/a/b/memory.max", "max\n");
+    runner_write("cgroup/a/memory.max", "5000000\n");
+    runner_write("cgroup/a/memory.current", "1000000\n");
+    runner_write("cgroup/a/memory.stat", "anon 5\ninactive_file 600000\nactive_file 7\n");
+    ck_assert_uint_eq(budget_of_host("proc", "cgroup"), 4600000);
+    runner_write("cgroup/a/b/memory.max", "3000000\n");
+    runner_write("cgroup/a/b/memory.current", "2500000\n");
+    ck_assert_uint_eq(budget_of_host("proc", "cgroup"), 500000);
+    runner_write("cgroup/a/b/memory.current", "4000000\n");
+    ck_assert_uint_eq(budget_of_host("proc", "cgroup"), 0);
+    /* One that leaves more than there is does not matter. */
+    runner_write("cgroup/a/b/memory.max", "max\n");
+    runner_write("cgroup/a/memory.max", "90000000000\n");
+    ck_assert_uint_eq(budget_of_host("proc", "cgroup"), 8000 * 1024);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("runner_files");
+    TCase *cases = tcase_create("files");
+
+    tcase_add_checked_fixture(cases, runner_setup, runner_teardown);
+    tcase_add_loop_test(cases, names_are_safe, 0, sizeof(names) / sizeof(names[0]));
+    tcase_add_test(cases, long_names_are_cut);
+    tcase_add_test(cases, a_report_replaces_a_report);
+    tcase_add_test(cases, anything_else_is_left_alone);
+    tcase_add_test(cases, temporary_folders_are_short);
+    tcase_add_test(cases, a_file_is_whole_or_as_before);
+    tcase_add_test(cases, what_is_no_file_is_not_replaced);
+    tcase_add_test(cases, a_full_disk_is_told_of);
+    tcase_add_test(cases, all_outputs_are_written_whatever_becomes_of_one);
+    tcase_add_test(cases, the_host_has_memory);
+    tcase_add_test(cases, control_groups_have_less);
+    suite_add_tcase(suite, cases);
+    return unit_test_run(suite);
+}

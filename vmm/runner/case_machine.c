@@ -1,0 +1,263 @@
+#include "vmm/runner/case_private.h"
+
+#include "vmm/maps/maps.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Of quire.log: a machine says little, unless its log level has it say more. */
+static const uint64_t LOG_MAX = 8 << 20;
+
+/* ---- What it prints ---- */
+
+static void on_bytes(void *context, const char *bytes, size_t length)
+{
+    struct case_run *run = context;
+
+    case_file_write(&run->console_log, bytes, length);
+}
+
+static void write_timed(struct case_run *run, const struct console_line *line)
+{
+    char front[32];
+    const int used = snprintf(front, sizeof(front), "%.6f%c", (double)(line->at_ns - run->started_ns) / NS_PER_S,
+                              line->continues ? '+' : ' ');
+
+    case_file_write(&run->console_timed, front, (size_t)used);
+    case_file_write(&run->console_timed, line->text, line->length);
+    case_file_write(&run->console_timed, "\n", 1);
+}
+
+static void on_line(void *context, const struct console_line *line)
+{
+    struct case_run *run = context;
+
+    write_timed(run, line);
+    if (run->console_ktap != NULL)
+        ktap_line(run->console_ktap, line->text, line->length);
+}
+
+static void on_console(void *context, const char *bytes, size_t length)
+{
+    struct case_run *run = context;
+    const uint64_t now = case_now_ns();
+
+    console_watch_feed(run->watch, now, bytes, length);
+    case_set_timer(run, CASE_TIMER_QUIET, now + CONSOLE_QUIET_NS);
+    case_advance(run);
+}
+
+static void on_log(void *context, const char *bytes, size_t length)
+{
+    struct case_run *run = context;
+    const size_t room = sizeof(run->log_tail) - 1;
+    size_t used = strlen(run->log_tail);
+
+    case_file_write(&run->machine_log, bytes, length);
+    if (length > room) {
+        bytes += length - room;
+        length = room;
+    }
+    if (used + length > room) {
+        const size_t gone = used + length - room;
+        memmove(run->log_tail, run->log_tail + gone, used - gone);
+        used -= gone;
+    }
+    for (size_t i = 0; i < length; i++)
+        run->log_tail[used + i] = bytes[i] != '\0' ? bytes[i] : '?';
+    run->log_tail[used + length] = '\0';
+}
+
+static void on_end(void *context)
+{
+    struct case_run *run = context;
+
+    run->machine_has_ended = true;
+    console_watch_finish(run->watch);
+    case_advance(run);
+}
+
+/* ---- Its start ---- */
+
+static int watch_console(struct case_run *run, struct error *error)
+{
+    const struct scenario_texts *texts = &run->scenario->ignored;
+    struct console_watch_options options = {.sink = on_bytes, .line = on_line, .opaque = run};
+    struct pattern_failure failure;
+
+    run->ignored = calloc(texts->count + 1, sizeof(struct pattern *));
+    if (run->ignored == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    for (; run->ignored_count < texts->count; run->ignored_count++) {
+        char *text = scenario_expand(&run->values, texts->items[run->ignored_count].text, true);
+        struct pattern *pattern = text != NULL ? pattern_compile(text, &failure) : NULL;
+        if (pattern == NULL) {
+            error_set(error, text != NULL && !failure.out_of_memory ? ERROR_CONFIG : ERROR_HOST, "ignore: %s: %s",
+                      text != NULL ? text : "a pattern", text != NULL ? failure.text : "out of memory");
+            free(text);
+            return -1;
+        }
+        free(text);
+        run->ignored[run->ignored_count] = pattern;
+    }
+    options.ignored = run->ignored;
+    options.ignored_count = run->ignored_count;
+    run->watch = console_watch_create(&options, error);
+    return run->watch != NULL ? 0 : -1;
+}
+
+static bool has_kind(const struct case_run *run, bool (*fits)(const struct scenario_step *step))
+{
+    for (size_t i = 0; i < run->scenario->step_count; i++)
+        if (fits(&run->scenario->steps[i]))
+            return true;
+    return false;
+}
+
+static bool needs_agent(const struct scenario_step *step)
+{
+    return step->kind == SCENARIO_EXEC || step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET ||
+           (step->kind == SCENARIO_KTAP && step->source == SCENARIO_KTAP_EXEC);
+}
+
+static bool needs_gdb(const struct scenario_step *step)
+{
+    return step->kind == SCENARIO_GDB;
+}
+
+static bool reads_ktap(const struct scenario_step *step)
+{
+    return step->kind == SCENARIO_KTAP && step->source == SCENARIO_KTAP_CONSOLE;
+}
+
+static int set_socket(struct case_run *run, struct config *config, const char *key, const char *kind, char **address,
+                      struct error *error)
+{
+    if (asprintf(address, "unix:%s/%zx-%s", run->settings.sockets, (size_t)(uintptr_t)run, kind) < 0) {
+        *address = NULL;
+        return error_set(error, ERROR_HOST, "out of memory");
+    }
+    return config_set(config, "quire test", key, *address, error);
+}
+
+/* The console and the sockets are this process's, so that any number of machines of one file can run. */
+static int adapt(struct case_run *run, struct config *config, struct error *error)
+{
+    if (config_set(config, "quire test", "serial.path", "", error) < 0 ||
+        config_set(config, "quire test", "serial.backend", "stdio", error) < 0 ||
+        set_socket(run, config, "control.listen", "control", &run->control_address, error) < 0)
+        return -1;
+    if ((has_kind(run, needs_agent) || config->agent.listen != NULL) &&
+        set_socket(run, config, "agent.listen", "agent", &run->agent_address, error) < 0)
+        return -1;
+    if ((has_kind(run, needs_gdb) || config->gdb.listen != NULL) &&
+        set_socket(run, config, "gdb.listen", "gdb", &run->gdb_address, error) < 0)
+        return -1;
+    return 0;
+}
+
+/* Writes one of the case's files. */
+static int write_file(struct case_run *run, const char *name, const void *content,
+                      void (*write)(const void *content, FILE *out), struct error *error)
+{
+    struct case_file file;
+
+    if (case_file_open(&file, run->settings.folder, name, 0, error) < 0)
+        return -1;
+    write(content, file.file);
+    if (case_file_close(&file) < 0)
+        return error_set(error, ERROR_HOST, "%s/%s cannot be written", run->settings.folder, name);
+    case_attach(run, name);
+    return 0;
+}
+
+static void write_config(const void *config, FILE *out)
+{
+    config_print(config, out);
+}
+
+static void write_maps(const void *plan, FILE *out)
+{
+    maps_write_svg(plan, out);
+}
+
+static int write_machine(struct case_run *run, struct config *config, struct error *error)
+{
+    struct memory_plan plan;
+
+    if (adapt(run, config, error) < 0 || write_file(run, "machine.toml", config, write_config, error) < 0 ||
+        config_complete(config, error) < 0 || config_check(config, error) < 0 ||
+        memory_plan_create(config, &plan, error) < 0)
+        return -1;
+    const int result = write_file(run, "maps.svg", &plan, write_maps, error);
+    memory_plan_free(&plan);
+    if (config->boot.kernel == NULL)
+        return result;
+    run->kernel = strdup(config->boot.kernel);
+    return run->kernel != NULL ? result : error_set(error, ERROR_HOST, "out of memory");
+}
+
+static int open_files(struct case_run *run, struct error *error)
+{
+    const char *folder = run->settings.folder;
+
+    if (case_file_open(&run->console_log, folder, "console.log", CASE_RUN_CONSOLE_MAX, error) < 0 ||
+        case_file_open(&run->console_timed, folder, "console.timed", CASE_RUN_CONSOLE_MAX, error) < 0 ||
+        case_file_open(&run->machine_log, folder, "quire.log", LOG_MAX, error) < 0)
+        return -1;
+    case_attach(run, "console.log");
+    case_attach(run, "console.timed");
+    case_attach(run, "quire.log");
+    return 0;
+}
+
+int case_start_machine(struct case_run *run, struct error *error)
+{
+    const struct machine_process_handlers handlers = {
+        .console = on_console, .log = on_log, .ended = on_end, .context = run};
+    struct config config = {0};
+    char *file = NULL;
+    int result = scenario_case_config(run->scenario, run->index, run->settings.options, &config, error);
+
+    if (result == 0)
+        result = write_machine(run, &config, error);
+    config_free(&config);
+    if (result < 0 || open_files(run, error) < 0 || watch_console(run, error) < 0)
+        return -1;
+    if (has_kind(run, reads_ktap) && (run->console_ktap = ktap_create(error)) == NULL)
+        return -1;
+    if (asprintf(&file, "%s/machine.toml", run->settings.folder) < 0)
+        return error_set(error, ERROR_HOST, "out of memory");
+    run->machine = machine_process_start(run->loop, run->settings.quire, file, &handlers, error);
+    free(file);
+    return run->machine != NULL ? 0 : -1;
+}
+
+/* A machine that was killed leaves its sockets. */
+static void remove_socket(char **address)
+{
+    if (*address != NULL)
+        (void)unlink(*address + strlen("unix:"));
+    free(*address);
+    *address = NULL;
+}
+
+void case_end_machine(struct case_run *run)
+{
+    machine_process_destroy(run->machine);
+    run->machine = NULL;
+    remove_socket(&run->agent_address);
+    remove_socket(&run->control_address);
+    remove_socket(&run->gdb_address);
+    console_watch_free(run->watch);
+    for (size_t i = 0; i < run->ignored_count; i++)
+        pattern_free(run->ignored[i]);
+    free(run->ignored);
+    ktap_free(run->console_ktap);
+    free(run->kernel);
+    (void)case_file_close(&run->console_log);
+    (void)case_file_close(&run->console_timed);
+    (void)case_file_close(&run->machine_log);
+}
