@@ -26,6 +26,15 @@ gdb_linux() {
         "$root/build/guest/$kernel" "$cpus" linux
 }
 
+# kernel_test KERNEL: quire test --kernel, to which nobody gives an initrd.
+kernel_test() {
+    local kernel=$1 part
+    for part in commands trouble untried ends; do
+        linux "boot: quire test --kernel: $part, $kernel" 2048 "$root/tests/boot/kernel-case" \
+            "$root/build/release/bin/quire" "$part" "$kernel" "$root/build/guest/$kernel/bzImage"
+    done
+}
+
 # Real drivers on real devices: each kernel, each transport, with one vCPU and with four.
 disk_tests() {
     local image=$root/build/guest/disk/disk.img
@@ -68,6 +77,7 @@ boot_tests() {
         boot_case agent "$kernel" 2 256 bzImage
         boot_case agent-serial "$kernel" 1 256 bzImage
         boot_case agent-init "$kernel" 1 256 bzImage
+        kernel_test "$kernel"
     done
     disk_tests
     if [[ $mode == full ]]; then
@@ -81,5 +91,6 @@ boot_tests() {
         boot_case reset-exit small 1 64 bzImage
         boot_case no-tables small 1 64 bzImage
         boot_case crash small 1 64 bzImage
+        kernel_test small
     fi
 }
