@@ -24,7 +24,7 @@
 
 static char *kind = "";
 module_param_named(do, kind, charp, 0);
-static unsigned int seconds = 10;
+static unsigned int seconds = 5;
 module_param(seconds, uint, 0);
 
 static void do_panic(void)
@@ -160,13 +160,17 @@ static int __init provoke_init(void)
     for (i = 0; i < ARRAY_SIZE(kinds); i++) {
         if (strcmp(kinds[i].name, kind) == 0) {
             kinds[i].provoke();
-            /* It need not be removed before it is loaded again. */
-            return -EAGAIN;
+            return 0;
         }
     }
     return -EINVAL;
 }
 
+static void __exit provoke_exit(void)
+{
+}
+
 module_init(provoke_init);
+module_exit(provoke_exit);
 MODULE_DESCRIPTION("Trouble, for tests");
 MODULE_LICENSE("GPL");
