@@ -26,9 +26,9 @@ for turn in range(100):
         delete()
     run('detach')
     delete()
-for before, after in zip(seen, seen[1:]):
-    check(after[0] >= before[0] and after[1] >= before[1], 'it went back: ' + hexed(seen))
-check(seen[-1][0] > seen[0][0], 'it stood still: ' + hexed(seen))
+for turn, (before, after) in enumerate(zip(seen, seen[1:])):
+    check(after[0] >= before[0] and after[1] >= before[1], 'it went back in turn %d: %s' % (turn, hexed([before, after])))
+check(seen[-1][0] > seen[0][0], 'it stood still: ' + hexed([seen[0], seen[-1]]))
 connect()
 advance('on_tick')
 write(symbol('halts'), b'\1')

@@ -20,14 +20,16 @@ skip() {
 [[ -r /dev/kvm && -w /dev/kvm ]] || skip '/dev/kvm cannot be used here'
 command -v gdb >/dev/null || skip 'there is no gdb'
 
+# What matters most is last, and all of it is short: whoever shows only the end of a log shows this. gdb may have lines of
+# any length.
 fail() {
-    echo "${session:?}, ${subject:?}: $*"
-    echo '--- gdb'
-    tail -n 60 "$scratch/gdb.log" 2>/dev/null || true
     echo '--- standard output'
-    tail -n 20 "$scratch/out"
+    tail -n 8 "$scratch/out" | cut -c 1-300
     echo '--- standard error'
-    tail -n 20 "$scratch/errors"
+    tail -n 8 "$scratch/errors" | cut -c 1-300
+    echo '--- gdb'
+    tail -n 18 "$scratch/gdb.log" 2>/dev/null | cut -c 1-300 || true
+    echo "${session:?}, ${subject:?}: $*"
     exit 1
 }
 
@@ -61,9 +63,11 @@ start_machine() {
 have_session() {
     local status=0
     export SESSION_SOCKET=$scratch/gdb.socket SESSION_CONSOLE=$scratch/out SESSION_SCRATCH=$scratch
-    export SESSION_SYMBOLS=$1 SESSION_PROGRAM=$subject
-    timeout --kill-after=10 "$limit" gdb -nx -batch -x "$here/session.py" -x "$here/$session.py" \
+    export SESSION_SYMBOLS=$1 SESSION_PROGRAM=$subject SESSION_SECONDS=$limit
+    # It ends itself, and says where it is; unless it cannot.
+    timeout --kill-after=10 $((limit + 20)) gdb -nx -batch -x "$here/session.py" -x "$here/$session.py" \
         >"$scratch/gdb.log" 2>&1 </dev/null || status=$?
+    ((status != 124 && status != 137)) || fail "out of time: more than $limit s, and gdb did not end itself"
     ((status == 0)) || fail "gdb's status is $status"
     # gdb may have its say about the connection's end behind it.
     grep -qx 'session: passed' "$scratch/gdb.log" || fail 'it did not come to its end'

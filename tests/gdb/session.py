@@ -1,4 +1,5 @@
 """What the sessions share: words for what gdb does, and for what is expected of it. Run by gdb, before the session."""
+import faulthandler
 import os
 import re
 import signal
@@ -14,6 +15,9 @@ SCRATCH = os.environ['SESSION_SCRATCH']
 PROGRAM = os.environ['SESSION_PROGRAM']
 # What no machine needs for anything, in seconds.
 PATIENCE = 240
+
+# Out of time: gdb says where in the session it is, and ends.
+faulthandler.dump_traceback_later(int(os.environ['SESSION_SECONDS']), exit=True, file=2)
 
 MASK = (1 << 64) - 1
 last_event = None
@@ -189,5 +193,6 @@ def interrupt_when(condition):
 
 
 def passed():
+    faulthandler.cancel_dump_traceback_later()
     gdb.flush()
     print('session: passed', flush=True)

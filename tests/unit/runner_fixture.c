@@ -3,6 +3,7 @@
 #include "vmm/runner/folders.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,19 @@ void runner_teardown(void)
 {
     plan_free(&runner_plan);
     folders_remove(runner_folder);
+}
+
+unsigned runner_count_files(void)
+{
+    DIR *folder = opendir(".");
+    unsigned count = 0;
+
+    assert(folder != NULL);
+    while (readdir(folder) != NULL)
+        count++;
+    (void)closedir(folder);
+    /* But for "." and "..". */
+    return count - 2;
 }
 
 void runner_write(const char *path, const char *text)

@@ -16,6 +16,8 @@ extern char runner_mistakes[4096];
 void runner_setup(void);
 void runner_teardown(void);
 
+/* How many files and folders there are in the current one. */
+unsigned runner_count_files(void);
 void runner_write(const char *path, const char *text);
 /* A scenario with so many cases, NAME[n=1] and so on, or NAME alone for 1, whose machines have so much memory. */
 void runner_add_scenario(const char *path, unsigned cases, unsigned mib);

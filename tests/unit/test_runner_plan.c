@@ -92,6 +92,11 @@ START_TEST(all_mistakes_are_told)
     ck_assert_ptr_nonnull(strstr(runner_mistakes, "nowhere.toml: No such file"));
     ck_assert_ptr_nonnull(strstr(runner_mistakes, "two.toml:2:"));
     ck_assert_ptr_null(strstr(runner_mistakes, "good.toml"));
+    /* That of a machine as a whole, too. */
+    runner_write("three.toml",
+                 "override.boot.flat = \"kernel\"\noverride.boot.mode = \"real\"\n[[step]]\nsleep = \"1s\"\n");
+    ck_assert_int_eq(runner_load("three.toml"), -1);
+    ck_assert_ptr_nonnull(strstr(runner_mistakes, "three.toml: boot.at: "));
 }
 END_TEST
 
@@ -246,6 +251,26 @@ START_TEST(shares_are_balanced)
 }
 END_TEST
 
+START_TEST(a_long_case_has_a_share_for_itself)
+{
+    struct times times = {0};
+    char name[32];
+
+    runner_add_scenario("a.toml", 13, 64);
+    for (unsigned i = 1; i <= 13; i++) {
+        (void)snprintf(name, sizeof(name), "a[n=%u]", i);
+        note(&times, name, RESULT_PASSED, i == 5 ? 30 : 1);
+    }
+    for (unsigned number = 1; number <= 4; number++) {
+        ck_assert_int_eq(runner_load("a.toml"), 0);
+        plan_recall(&runner_plan, &times);
+        ck_assert_int_eq(plan_keep_shard(&runner_plan, number, 4, &error), 0);
+        ck_assert_uint_eq(runner_plan.count, number == 1 ? 1 : 4);
+    }
+    times_free(&times);
+}
+END_TEST
+
 START_TEST(the_longest_comes_first)
 {
     struct times times = {0};
@@ -285,6 +310,7 @@ int main(void)
     tcase_add_test(cases, what_failed_is_run_again);
     tcase_add_test(cases, shares_are_all_and_disjoint_and_stable);
     tcase_add_test(cases, shares_are_balanced);
+    tcase_add_test(cases, a_long_case_has_a_share_for_itself);
     tcase_add_test(cases, the_longest_comes_first);
     suite_add_tcase(suite, cases);
     return unit_test_run(suite);

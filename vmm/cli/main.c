@@ -192,6 +192,9 @@ int main(int argc, char *argv[])
     case OPTIONS_TEST:
         status = test_run(&options.test);
         break;
+    case OPTIONS_REPORT:
+        status = report_run(&options.report);
+        break;
     case OPTIONS_RUN:
         status = options.dry_run ? dry_run(&options.config) : run(&options.config, options.status_fd);
         break;

@@ -17,6 +17,7 @@ static const char help_text[] =
     "  quire exec FILE.toml -- COMMAND    run a command in a guest that runs\n"
     "  quire control FILE.toml COMMAND    pause, reset, dump a machine that runs, and more\n"
     "  quire test SCENARIO        boot machines, and see whether they do what they should\n"
+    "  quire report merge DIR...  make one report of several; 'quire report show' prints one\n"
     "  quire check FILE.toml      say whether the file is right\n"
     "  quire maps FILE.toml       show what lies where in the guest's memory\n"
     "  quire help [COMMAND]       more about a command; 'quire help keys' and 'quire help devices': what a file may "
@@ -99,11 +100,19 @@ static const char devices_help_text[] = "Virtio devices of a machine's file: a t
                                         "slots. Explained in quire.toml(5).\n"
                                         "\n";
 
-static const char *const commands[] = {"run", "exec", "control", "test", "check", "maps", "help", NULL};
+static const char *const commands[] = {"run", "exec", "control", "test", "report", "check", "maps", "help", NULL};
 
 /* Options without a letter. */
-enum { OPTION_SERIAL = 0x100, OPTION_LOG_LEVEL, OPTION_SVG, OPTION_GDB, OPTION_GDB_WAIT, OPTION_AGENT, OPTION_CONTROL,
-       OPTION_STATUS_FD };
+enum {
+    OPTION_SERIAL = 0x100,
+    OPTION_LOG_LEVEL,
+    OPTION_SVG,
+    OPTION_GDB,
+    OPTION_GDB_WAIT,
+    OPTION_AGENT,
+    OPTION_CONTROL,
+    OPTION_STATUS_FD
+};
 
 static const struct option run_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -258,7 +267,8 @@ static int take_status_fd(struct command_line *line, const char *text, struct er
     errno = 0;
     const long number = strtol(text, &end, 10);
     if (errno != 0 || *end != '\0' || end == text || number < 0 || number > INT_MAX || fcntl((int)number, F_GETFD) < 0)
-        return error_set(error, ERROR_CONFIG, "run: --status-fd: %s is no open descriptor; open it first, as in '3>end'",
+        return error_set(error, ERROR_CONFIG,
+                         "run: --status-fd: %s is no open descriptor; open it first, as in '3>end'",
                          config_text_quote(shown, text, strlen(text)));
     line->status_fd = (int)number;
     return 0;
@@ -374,7 +384,8 @@ static int say(const char *text, FILE *out, struct options *options)
 
 static int parse_run(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
 {
-    struct command_line line = {.command = "run", .options = run_options, .letters = ":k:i:a:m:c:s:nh", .status_fd = -1};
+    struct command_line line = {
+        .command = "run", .options = run_options, .letters = ":k:i:a:m:c:s:nh", .status_fd = -1};
 
     int result = read_command_line(&line, argc, argv, error);
     if (result == 0 && line.help) {
@@ -481,6 +492,18 @@ static int parse_test(int argc, char *argv[], FILE *out, struct options *options
     return 0;
 }
 
+static int parse_report(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    bool is_help;
+
+    options->command = OPTIONS_REPORT;
+    if (report_options_parse(argc, argv, out, &options->report, &is_help, error) < 0)
+        return -1;
+    if (is_help)
+        options->command = OPTIONS_DONE;
+    return 0;
+}
+
 static int fail_unknown_command(const char *word, struct error *error)
 {
     char shown[CONFIG_TEXT_SIZE];
@@ -511,6 +534,10 @@ static int help(const char *topic, FILE *out, struct options *options, struct er
     }
     if (strcmp(topic, "test") == 0) {
         test_options_print_help(out);
+        return say("", out, options);
+    }
+    if (strcmp(topic, "report") == 0) {
+        report_options_print_help(out);
         return say("", out, options);
     }
     if (strcmp(topic, "check") == 0)
@@ -545,6 +572,8 @@ int options_parse(int argc, char *argv[], FILE *out, struct options *options, st
         return parse_control(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "test") == 0)
         return parse_test(argc - 1, argv + 1, out, options, error);
+    if (strcmp(command, "report") == 0)
+        return parse_report(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "check") == 0)
         return parse_check(argc - 1, argv + 1, out, options, error);
     if (strcmp(command, "maps") == 0)

@@ -7,6 +7,7 @@
 #include "memory/support/error.h"
 #include "vmm/cli/control.h"
 #include "vmm/cli/exec.h"
+#include "vmm/cli/report.h"
 #include "vmm/cli/test.h"
 #include "vmm/config/config.h"
 
@@ -28,6 +29,8 @@ enum options_command {
     OPTIONS_CONTROL,
     /* Run boot tests; config is not used. */
     OPTIONS_TEST,
+    /* Do something with reports; config is not used. */
+    OPTIONS_REPORT,
 };
 
 struct options {
@@ -46,6 +49,7 @@ struct options {
     struct control_options control;
     /* test.for_bisect says how to exit, also when the command line is wrong. */
     struct test_options test;
+    struct report_options report;
 };
 
 /*

@@ -1,6 +1,7 @@
 #include "vmm/cli/test.h"
 
 #include "devices/host/event_loop.h"
+#include "vmm/report/report.h"
 #include "vmm/runner/budget.h"
 #include "vmm/runner/flakiness.h"
 #include "vmm/runner/folders.h"
@@ -204,6 +205,7 @@ static void on_signal(void *context, int number, unsigned count)
     }
     test->signal = number;
     (void)snprintf(why, sizeof(why), "interrupted by SIG%s", sigabbrev_np(number));
+    progress_warn(test->progress, why);
     session_stop(test->session, why);
 }
 
@@ -362,7 +364,7 @@ static void write_sum(const struct test *test)
         flakiness_write(test->plan.cases[i].name, tally->runs, tally->failures, stdout);
     }
     if (test->folder != NULL)
-        printf("report: %s\n", test->folder);
+        printf("report: %s/" REPORT_PAGE "\n", test->folder);
 }
 
 static int write_results(struct test *test)

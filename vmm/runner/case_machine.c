@@ -16,7 +16,7 @@ static void on_bytes(void *context, const char *bytes, size_t length)
 {
     struct case_run *run = context;
 
-    artefact_write(&run->console_log, bytes, length);
+    case_file_write(&run->console_log, bytes, length);
 }
 
 static void write_timed(struct case_run *run, const struct console_line *line)
@@ -25,9 +25,9 @@ static void write_timed(struct case_run *run, const struct console_line *line)
     const int used = snprintf(front, sizeof(front), "%.6f%c", (double)(line->at_ns - run->started_ns) / NS_PER_S,
                               line->continues ? '+' : ' ');
 
-    artefact_write(&run->console_timed, front, (size_t)used);
-    artefact_write(&run->console_timed, line->text, line->length);
-    artefact_write(&run->console_timed, "\n", 1);
+    case_file_write(&run->console_timed, front, (size_t)used);
+    case_file_write(&run->console_timed, line->text, line->length);
+    case_file_write(&run->console_timed, "\n", 1);
 }
 
 static void on_line(void *context, const struct console_line *line)
@@ -55,7 +55,7 @@ static void on_log(void *context, const char *bytes, size_t length)
     const size_t room = sizeof(run->log_tail) - 1;
     size_t used = strlen(run->log_tail);
 
-    artefact_write(&run->machine_log, bytes, length);
+    case_file_write(&run->machine_log, bytes, length);
     if (length > room) {
         bytes += length - room;
         length = room;
@@ -162,12 +162,12 @@ static int adapt(struct case_run *run, struct config *config, struct error *erro
 static int write_file(struct case_run *run, const char *name, const void *content,
                       void (*write)(const void *content, FILE *out), struct error *error)
 {
-    struct artefact file;
+    struct case_file file;
 
-    if (artefact_open(&file, run->settings.folder, name, 0, error) < 0)
+    if (case_file_open(&file, run->settings.folder, name, 0, error) < 0)
         return -1;
     write(content, file.file);
-    if (artefact_close(&file) < 0)
+    if (case_file_close(&file) < 0)
         return error_set(error, ERROR_HOST, "%s/%s cannot be written", run->settings.folder, name);
     case_attach(run, name);
     return 0;
@@ -203,9 +203,9 @@ static int open_files(struct case_run *run, struct error *error)
 {
     const char *folder = run->settings.folder;
 
-    if (artefact_open(&run->console_log, folder, "console.log", CASE_RUN_CONSOLE_MAX, error) < 0 ||
-        artefact_open(&run->console_timed, folder, "console.timed", CASE_RUN_CONSOLE_MAX, error) < 0 ||
-        artefact_open(&run->machine_log, folder, "quire.log", LOG_MAX, error) < 0)
+    if (case_file_open(&run->console_log, folder, "console.log", CASE_RUN_CONSOLE_MAX, error) < 0 ||
+        case_file_open(&run->console_timed, folder, "console.timed", CASE_RUN_CONSOLE_MAX, error) < 0 ||
+        case_file_open(&run->machine_log, folder, "quire.log", LOG_MAX, error) < 0)
         return -1;
     case_attach(run, "console.log");
     case_attach(run, "console.timed");
@@ -257,7 +257,7 @@ void case_end_machine(struct case_run *run)
     free(run->ignored);
     ktap_free(run->console_ktap);
     free(run->kernel);
-    (void)artefact_close(&run->console_log);
-    (void)artefact_close(&run->console_timed);
-    (void)artefact_close(&run->machine_log);
+    (void)case_file_close(&run->console_log);
+    (void)case_file_close(&run->console_timed);
+    (void)case_file_close(&run->machine_log);
 }

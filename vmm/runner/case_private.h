@@ -7,7 +7,7 @@
 #ifndef VMM_RUNNER_CASE_PRIVATE_H
 #define VMM_RUNNER_CASE_PRIVATE_H
 
-#include "vmm/runner/artefacts.h"
+#include "vmm/runner/case_file.h"
 #include "vmm/runner/case_run.h"
 #include "vmm/runner/line_match.h"
 #include "vmm/runner/machine_process.h"
@@ -74,9 +74,9 @@ struct case_run {
     struct pattern **ignored;
     size_t ignored_count;
     struct ktap *console_ktap;
-    struct artefact console_log;
-    struct artefact console_timed;
-    struct artefact machine_log;
+    struct case_file console_log;
+    struct case_file console_timed;
+    struct case_file machine_log;
     /* The end of what the machine's process said. */
     char log_tail[2048];
 

@@ -63,7 +63,8 @@ static void arm(const struct case_run *run)
 
 /* ---- Steps ---- */
 
-static void set_step_status(struct case_run *run, enum result_status status, const char *format, va_list arguments)
+__attribute__((format(printf, 3, 0))) static void set_step_status(struct case_run *run, enum result_status status,
+                                                                  const char *format, va_list arguments)
 {
     if (run->step_status != RESULT_NOT_RUN)
         return;
@@ -359,8 +360,8 @@ static void serve_timer(struct case_run *run, enum case_timer timer)
         break;
     case CASE_TIMER_QUIET:
         console_watch_settle(run->watch);
-        artefact_flush(&run->console_log);
-        artefact_flush(&run->console_timed);
+        case_file_flush(&run->console_log);
+        case_file_flush(&run->console_timed);
         break;
     case CASE_TIMER_WAKE:
         if (kind_of(case_step(run))->wake != NULL)

@@ -240,9 +240,9 @@ static char *console_tail(const struct case_run *run)
 }
 
 /* A verdict whose grounds could not be kept is none. */
-static void close_file(struct case_run *run, struct artefact *file, const char *name)
+static void close_file(struct case_run *run, struct case_file *file, const char *name)
 {
-    if (artefact_close(file) < 0)
+    if (case_file_close(file) < 0)
         case_fail(run, RESULT_BROKEN, "%s/%s could not be written; is there room?", run->settings.folder, name);
 }
 

@@ -2,43 +2,16 @@
 
 #include "vmm/config/path.h"
 #include "vmm/config/place.h"
-#include "vmm/runner/replace.h"
+#include "vmm/report/report.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* ---- What vmm/report is to do: report_write_file() and report_write() ---- */
-
-static int write_json(const void *context, FILE *out, struct error *error)
-{
-    return results_write_json(context, out, error);
-}
-
-static int write_junit(const void *context, FILE *out, struct error *error)
-{
-    (void)error;
-    results_write_junit(context, out);
-    return 0;
-}
-
-static int write_report(const char *folder, const struct results *results, struct error *error)
-{
-    char *path;
-
-    if (asprintf(&path, "%s/results.json", folder) < 0)
-        return config_out_of_memory(error);
-    const int result = replace_file(path, write_json, results, error);
-    free(path);
-    return result;
-}
-
-/* ---- All of it ---- */
-
 static int check(const char *option, const char *path, struct error *error)
 {
-    if (path == NULL || access(path, W_OK) == 0)
+    if (path == NULL || strcmp(path, "-") == 0 || access(path, W_OK) == 0)
         return 0;
     char *folder = config_path_folder(path);
     if (folder == NULL)
@@ -73,10 +46,10 @@ int outputs_write(const struct outputs *outputs, const struct results *results, 
     int all = 0;
 
     if (outputs->junit != NULL)
-        note(replace_file(outputs->junit, write_junit, results, &what), &what, &all, error);
+        note(report_write_file(outputs->junit, report_junit, results, &what), &what, &all, error);
     if (outputs->json != NULL)
-        note(replace_file(outputs->json, write_json, results, &what), &what, &all, error);
+        note(report_write_file(outputs->json, report_json, results, &what), &what, &all, error);
     if (outputs->report != NULL)
-        note(write_report(outputs->report, results, &what), &what, &all, error);
+        note(report_write(results, outputs->report, &what), &what, &all, error);
     return all;
 }

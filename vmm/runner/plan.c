@@ -25,6 +25,14 @@ static void fail(struct loading *loading, const struct error *error)
     loading->report(loading->context, error);
 }
 
+/* What is wrong with a machine as a whole may name no file. */
+static void fail_file(struct loading *loading, const char *file, struct error *error)
+{
+    if (error->kind == ERROR_CONFIG && strstr(error->text, file) == NULL)
+        (void)error_prefix(error, "%s", file);
+    fail(loading, error);
+}
+
 static void fail_out_of_memory(struct loading *loading)
 {
     struct error error;
@@ -101,7 +109,7 @@ static void load_file(struct loading *loading, const char *file)
         fail_out_of_memory(loading);
     } else if (scenario_load(file, loading->options, &from->scenario, &error) < 0) {
         free_scenario(from);
-        fail(loading, &error);
+        fail_file(loading, file, &error);
     } else {
         add_scenario(loading, from);
     }
@@ -253,7 +261,7 @@ static void add_case(struct loading *loading, const struct plan_scenario *from, 
     }
     plan->count++;
     if (measure(one, loading->options, &error) < 0)
-        fail(loading, &error);
+        fail_file(loading, from->file, &error);
 }
 
 static void add_cases(struct loading *loading)

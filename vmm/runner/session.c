@@ -83,7 +83,7 @@ static bool is_last_round(const struct session *session)
 
 static bool is_over(const struct session *session)
 {
-    if (session->running > 0 || session->waiting_count > 0 || session->is_filling)
+    if (session->running > 0 || session->waiting_count > 0)
         return false;
     return session->is_stopping || is_last_round(session) || session->plan->count == 0;
 }
@@ -129,16 +129,12 @@ static void remove_folder(char **folder)
     *folder = NULL;
 }
 
-/*
- * The result takes its place. In until_fail there is one before it, which stays if it is what the user wants to see,
- * or if this one was cut short.
- */
+/* The result takes its place. In until_fail that of a round that was cut short leaves the one before it. */
 static void keep_result(struct session *session, struct job *job)
 {
     struct result_case **from = &job->scratch->cases[0];
     struct result_case **to = &session->results->cases[job->slot];
-    const bool replaces =
-        (*to)->status == RESULT_NOT_RUN || ((*from)->status != RESULT_NOT_RUN && !is_bad((*to)->status));
+    const bool replaces = (*from)->status != RESULT_NOT_RUN || (*to)->status == RESULT_NOT_RUN;
 
     if (!session->settings.keeps_folders)
         forget_attachments(*from);

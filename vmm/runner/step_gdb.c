@@ -17,7 +17,7 @@ static const uint64_t LOG_MAX = 16 << 20;
 struct step_gdb {
     struct child *child;
     struct line_match output;
-    struct artefact log;
+    struct case_file log;
     char name[32];
 };
 
@@ -26,7 +26,7 @@ static void on_output(void *context, enum child_stream stream, const char *bytes
     struct case_run *run = context;
 
     (void)stream;
-    artefact_write(&run->at.gdb->log, bytes, length);
+    case_file_write(&run->at.gdb->log, bytes, length);
     line_match_feed(&run->at.gdb->output, bytes, length);
 }
 
@@ -155,7 +155,7 @@ static void begin_gdb(struct case_run *run)
     if (step->output.text != NULL)
         gdb->output.pattern = case_compile(run, &step->output);
     (void)snprintf(gdb->name, sizeof(gdb->name), "gdb-%zu.log", run->step + 1);
-    if (artefact_open(&gdb->log, run->settings.folder, gdb->name, LOG_MAX, &error) < 0)
+    if (case_file_open(&gdb->log, run->settings.folder, gdb->name, LOG_MAX, &error) < 0)
         case_step_break(run, "%s", error.text);
     else
         case_attach(run, gdb->name);
@@ -180,7 +180,7 @@ static void end_gdb(struct case_run *run)
     child_destroy(gdb->child);
     pattern_free(gdb->output.pattern);
     line_match_free(&gdb->output);
-    (void)artefact_close(&gdb->log);
+    (void)case_file_close(&gdb->log);
     free(gdb);
 }
 

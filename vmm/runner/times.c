@@ -1,7 +1,7 @@
 #include "vmm/runner/times.h"
 
 #include "vmm/config/place.h"
-#include "vmm/runner/replace.h"
+#include "vmm/report/report.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -285,5 +285,5 @@ static void make_folders(const char *path)
 int times_write(const char *path, const struct times *times, struct error *error)
 {
     make_folders(path);
-    return replace_file(path, write_json, times, error);
+    return report_write_file(path, write_json, times, error);
 }

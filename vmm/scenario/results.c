@@ -102,16 +102,22 @@ struct result_attachment *result_add_attachment(struct result_case *one, const c
     return attachment;
 }
 
+struct result_subtest *result_add_subtest(struct result_case *one, const char *name, struct error *error)
+{
+    struct result_subtest *subtest = grow((void **)&one->subtests, &one->subtest_count, sizeof(*subtest), error);
+
+    return subtest == NULL || result_set_text(&subtest->name, name, error) < 0 ? NULL : subtest;
+}
+
 static int add_subtest(struct result_case *one, const char *name, enum ktap_status status, const char *reason,
                        const char *diagnostics, struct error *error)
 {
-    struct result_subtest *subtest = grow((void **)&one->subtests, &one->subtest_count, sizeof(*subtest), error);
+    struct result_subtest *subtest = result_add_subtest(one, name, error);
 
     if (subtest == NULL)
         return -1;
     subtest->status = status;
-    if (result_set_text(&subtest->name, name, error) < 0 ||
-        result_set_text(&subtest->reason, reason[0] != '\0' ? reason : NULL, error) < 0)
+    if (result_set_text(&subtest->reason, reason[0] != '\0' ? reason : NULL, error) < 0)
         return -1;
     return result_set_text(&subtest->diagnostics, diagnostics[0] != '\0' ? diagnostics : NULL, error);
 }

@@ -113,6 +113,7 @@ void results_free(struct results *results);
  */
 struct result_case *results_add_case(struct results *results, const char *name, const char *file, struct error *error);
 struct result_step *result_add_step(struct result_case *one, const char *kind, const char *title, struct error *error);
+struct result_subtest *result_add_subtest(struct result_case *one, const char *name, struct error *error);
 struct result_trouble *result_add_trouble(struct result_case *one, enum trouble_kind kind, const char *text,
                                           struct error *error);
 struct result_attachment *result_add_attachment(struct result_case *one, const char *name, const char *path,

@@ -3,8 +3,8 @@
  *
  * Threads: one at a time for each.
  */
-#ifndef VMM_RUNNER_ARTEFACTS_H
-#define VMM_RUNNER_ARTEFACTS_H
+#ifndef VMM_RUNNER_CASE_FILE_H
+#define VMM_RUNNER_CASE_FILE_H
 
 #include "memory/support/error.h"
 
@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-struct artefact {
+struct case_file {
     FILE *file;
     uint64_t size;
     uint64_t limit;
@@ -22,15 +22,15 @@ struct artefact {
 };
 
 /* Makes the file, of at most limit bytes. -1 with *error; a zeroed struct is one that takes nothing. */
-int artefact_open(struct artefact *artefact, const char *folder, const char *name, uint64_t limit, struct error *error);
+int case_file_open(struct case_file *file, const char *folder, const char *name, uint64_t limit, struct error *error);
 
 /* What does not fit is left out from here on, in whole pieces. */
-void artefact_write(struct artefact *artefact, const char *bytes, size_t length);
+void case_file_write(struct case_file *file, const char *bytes, size_t length);
 
 /* What was written can be read by others. */
-void artefact_flush(struct artefact *artefact);
+void case_file_flush(struct case_file *file);
 
 /* Closes it. -1: something could not be written. A zeroed struct is fine. */
-int artefact_close(struct artefact *artefact);
+int case_file_close(struct case_file *file);
 
 #endif

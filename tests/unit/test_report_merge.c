@@ -1,0 +1,387 @@
+/*
+ * Reports that are merged: what is kept, what cannot be, and attachments that are not where they say.
+ */
+#include "vmm/report/merge.h"
+#include "vmm/report/report.h"
+
+#include "unit_test.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/quire-merge-XXXXXX";
+static struct error error;
+static struct merge_missing missing;
+/* Folders of reports. */
+static char a[128], b[128], c[128], all[128];
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    (void)status;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static void setup(void)
+{
+    (void)strcpy(folder + strlen(folder) - 6, "XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    (void)snprintf(a, sizeof(a), "%s/a", folder);
+    (void)snprintf(b, sizeof(b), "%s/b", folder);
+    (void)snprintf(c, sizeof(c), "%s/c", folder);
+    (void)snprintf(all, sizeof(all), "%s/all", folder);
+    error = (struct error){0};
+}
+
+static void teardown(void)
+{
+    (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static const char *in(const char *where, const char *name)
+{
+    static char paths[4][256];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+
+    (void)snprintf(path, sizeof(paths[0]), "%s/%s", where, name);
+    return path;
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    (void)fputs(text, file);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void assert_file(const char *path, const char *text)
+{
+    char found[256] = "";
+    FILE *file = fopen(path, "r");
+
+    ck_assert_msg(file != NULL, "%s is not there", path);
+    (void)!fread(found, 1, sizeof(found) - 1, file);
+    (void)fclose(file);
+    ck_assert_str_eq(found, text);
+}
+
+static void assert_holds(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL)
+        ck_abort_msg("not there: %s\nin: %s", part, text);
+}
+
+static struct results *create(const char *suite, int64_t started_at)
+{
+    struct results *results = results_create(suite, &error);
+
+    ck_assert_ptr_nonnull(results);
+    results->started_at = started_at;
+    results->duration_ns = 3000000000u;
+    return results;
+}
+
+static struct result_case *add(struct results *results, const char *name, enum result_status status)
+{
+    struct result_case *one = results_add_case(results, name, "boot.toml", &error);
+
+    ck_assert_ptr_nonnull(one);
+    one->status = status;
+    return one;
+}
+
+static void attach(struct result_case *one, const char *path)
+{
+    ck_assert_ptr_nonnull(result_add_attachment(one, "console", path, &error));
+}
+
+/* Takes the results. */
+static void write_report(struct results *results, const char *where)
+{
+    (void)mkdir(where, 0755);
+    ck_assert_int_eq(report_write(results, where, &error), 0);
+    results_free(results);
+}
+
+/* With attachments case/console.log, of which each report has its own. */
+static void write_two(void)
+{
+    struct results *one = create("boot", 2000);
+    struct results *other = create("boot", 1000);
+
+    attach(add(one, "boot[2]", RESULT_PASSED), "case/console.log");
+    attach(add(one, "boot[4]", RESULT_FAILED), "case/console.log");
+    add(one, "boot[3]", RESULT_NOT_RUN);
+    attach(add(other, "boot[3]", RESULT_PASSED), "case/console.log");
+    add(other, "boot[1]", RESULT_SKIPPED);
+    add(other, "boot[4]", RESULT_NOT_RUN);
+    write_report(one, a);
+    write_report(other, b);
+    ck_assert_int_eq(mkdir(in(a, "case"), 0755), 0);
+    ck_assert_int_eq(mkdir(in(b, "case"), 0755), 0);
+    write_text(in(a, "case/console.log"), "of a");
+    write_text(in(b, "case/console.log"), "of b");
+}
+
+static struct results *merge(const char *first, const char *second, const char *directory)
+{
+    const char *const paths[] = {first, second};
+
+    return merge_reports(paths, second != NULL ? 2 : 1, directory, &missing, &error);
+}
+
+static struct results *merge_well(const char *first, const char *second, const char *directory)
+{
+    struct results *results = merge(first, second, directory);
+
+    ck_assert_msg(results != NULL, "%s", error.text);
+    return results;
+}
+
+static void assert_fails(const char *first, const char *second, const char *directory, const char *said)
+{
+    ck_assert_ptr_null(merge(first, second, directory));
+    ck_assert_int_eq(error.kind, ERROR_CONFIG);
+    assert_holds(error.text, said);
+}
+
+START_TEST(cases_of_all_in_the_order_of_names)
+{
+    static const struct {
+        const char *name;
+        enum result_status status;
+    } cases[] = {{"boot[1]", RESULT_SKIPPED},
+                 {"boot[2]", RESULT_PASSED},
+                 {"boot[3]", RESULT_PASSED},
+                 {"boot[4]", RESULT_FAILED}};
+
+    write_two();
+    struct results *results = merge_well(a, b, NULL);
+    ck_assert_uint_eq(results->case_count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_str_eq(results->cases[i]->name, cases[i].name);
+        ck_assert_int_eq(results->cases[i]->status, cases[i].status);
+        ck_assert_uint_eq(results->cases[i]->attachment_count, 0);
+    }
+    ck_assert_str_eq(results->suite, "boot");
+    ck_assert_int_eq(results->started_at, 1000);
+    ck_assert_uint_eq(results->duration_ns, 6000000000u);
+    ck_assert_int_eq(results_exit_status(results), 1);
+    results_free(results);
+}
+END_TEST
+
+START_TEST(attachments_are_copied_and_do_not_clash)
+{
+    write_two();
+    struct results *results = merge_well(a, b, all);
+    ck_assert_str_eq(results->cases[1]->attachments[0].path, "report-1/case/console.log");
+    ck_assert_str_eq(results->cases[2]->attachments[0].path, "report-2/case/console.log");
+    ck_assert_uint_eq(missing.count, 0);
+    assert_file(in(all, "report-1/case/console.log"), "of a");
+    assert_file(in(all, "report-2/case/console.log"), "of b");
+    ck_assert_int_eq(report_write(results, all, &error), 0);
+    results_free(results);
+    /* What was merged is a report that can be merged; and once more into the same folder. */
+    results = merge_well(all, NULL, c);
+    assert_file(in(c, "report-1/report-2/case/console.log"), "of b");
+    results_free(results);
+    write_text(in(b, "case/console.log"), "new");
+    results_free(merge_well(a, b, all));
+    assert_file(in(all, "report-2/case/console.log"), "new");
+}
+END_TEST
+
+START_TEST(a_file_of_results_is_a_report)
+{
+    write_two();
+    struct results *results = merge_well(in(a, REPORT_JSON), b, all);
+    ck_assert_uint_eq(results->case_count, 4);
+    assert_file(in(all, "report-1/case/console.log"), "of a");
+    results_free(results);
+}
+END_TEST
+
+START_TEST(what_was_run_twice_is_refused)
+{
+    struct results *other = create("boot", 1);
+
+    write_two();
+    add(other, "boot[2]", RESULT_SKIPPED);
+    write_report(other, c);
+    char said[600];
+    (void)snprintf(said, sizeof(said), "\"boot[2]\" has been run in %s and in %s; leave one", a, c);
+    assert_fails(a, c, NULL, said);
+    assert_fails(a, a, NULL, "has been run in");
+}
+END_TEST
+
+START_TEST(one_name_in_two_files_is_two_cases)
+{
+    struct results *one = create("one", 1);
+    struct results *other = create("other", 2);
+
+    add(one, "boot", RESULT_PASSED);
+    ck_assert_ptr_nonnull(results_add_case(other, "boot", "other.toml", &error));
+    other->cases[0]->status = RESULT_PASSED;
+    write_report(one, a);
+    write_report(other, b);
+    struct results *results = merge_well(a, b, NULL);
+    ck_assert_uint_eq(results->case_count, 2);
+    ck_assert_str_eq(results->cases[1]->file, "other.toml");
+    ck_assert_str_eq(results->suite, "merged");
+    results_free(results);
+}
+END_TEST
+
+START_TEST(what_was_run_nowhere_is_there_once)
+{
+    struct results *one = create("boot", 1);
+    struct results *other = create("boot", 2);
+
+    add(one, "boot", RESULT_NOT_RUN);
+    add(other, "boot", RESULT_NOT_RUN);
+    write_report(one, a);
+    write_report(other, b);
+    struct results *results = merge_well(a, b, NULL);
+    ck_assert_uint_eq(results->case_count, 1);
+    ck_assert_int_eq(results_exit_status(results), 4);
+    results_free(results);
+}
+END_TEST
+
+START_TEST(attachments_that_are_not_there_are_told)
+{
+    write_two();
+    ck_assert_int_eq(unlink(in(a, "case/console.log")), 0);
+    struct results *results = merge_well(a, b, all);
+    ck_assert_uint_eq(missing.count, 2);
+    ck_assert_str_eq(missing.first, "case/console.log");
+    ck_assert_uint_eq(results->cases[1]->attachment_count, 0);
+    ck_assert_uint_eq(results->cases[2]->attachment_count, 1);
+    results_free(results);
+}
+END_TEST
+
+static const char *const outside[] = {
+    "../secret", "/etc/hostname", "case/../../secret", "./x", "link", "links/secret", "case", "", "a//b", "pipe"};
+
+START_TEST(nothing_outside_of_a_report_is_copied)
+{
+    struct results *one = create("boot", 1);
+
+    attach(add(one, "boot", RESULT_PASSED), outside[_i]);
+    write_report(one, a);
+    write_text(in(folder, "secret"), "secret");
+    ck_assert_int_eq(mkdir(in(a, "case"), 0755), 0);
+    ck_assert_int_eq(symlink("../secret", in(a, "link")), 0);
+    ck_assert_int_eq(symlink("..", in(a, "links")), 0);
+    ck_assert_int_eq(mkfifo(in(a, "pipe"), 0600), 0);
+    assert_fails(a, NULL, all, "is no file below the report's folder");
+    assert_holds(error.text, a);
+    ck_assert_int_ne(access(in(all, "report-1"), F_OK), 0);
+}
+END_TEST
+
+/* A folder that is merged into may have been somebody's, too. */
+START_TEST(nothing_outside_of_the_new_report_is_written)
+{
+    write_two();
+    ck_assert_int_eq(mkdir(all, 0755), 0);
+    ck_assert_int_eq(mkdir(in(folder, "other"), 0755), 0);
+    ck_assert_int_eq(symlink("../other", in(all, "report-1")), 0);
+    ck_assert_ptr_null(merge(a, b, all));
+    assert_holds(error.text, "cannot be written");
+    ck_assert_int_ne(access(in(folder, "other/case"), F_OK), 0);
+}
+END_TEST
+
+START_TEST(a_report_is_not_merged_into_itself)
+{
+    write_two();
+    assert_fails(a, b, b, "is one of the reports, and would be overwritten");
+    assert_fails(in(a, REPORT_JSON), b, a, "is one of the reports");
+    assert_fails(a, b, in(folder, "none/all"), "cannot be made: No such file or directory");
+    write_text(in(folder, "file"), "");
+    assert_fails(a, b, in(folder, "file"), "cannot be opened: Not a directory");
+    assert_fails(a, in(folder, "file"), all, "is no JSON");
+    assert_fails(a, in(folder, "none"), all, "none: cannot be read: No such file or directory");
+}
+END_TEST
+
+START_TEST(holes_stay_holes)
+{
+    struct results *one = create("boot", 1);
+    struct stat status;
+    char text[5] = "";
+
+    attach(add(one, "boot", RESULT_PASSED), "vmcore");
+    write_report(one, a);
+    const int fd = open(in(a, "vmcore"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_int_eq(ftruncate(fd, 1 << 30), 0);
+    ck_assert_int_eq(pwrite(fd, "core", 4, 300 << 20), 4);
+    close(fd);
+    results_free(merge_well(a, NULL, all));
+    const int copy = open(in(all, "report-1/vmcore"), O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(fstat(copy, &status), 0);
+    ck_assert_int_eq(status.st_size, 1 << 30);
+    ck_assert_int_lt(status.st_blocks, 4096);
+    ck_assert_int_eq(pread(copy, text, 4, 300 << 20), 4);
+    ck_assert_str_eq(text, "core");
+    close(copy);
+}
+END_TEST
+
+START_TEST(a_full_disk_leaves_no_part_of_an_attachment)
+{
+    const struct rlimit limit = {2, RLIM_INFINITY};
+
+    write_two();
+    (void)signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_ptr_null(merge(a, b, all));
+    ck_assert_int_eq(error.kind, ERROR_HOST);
+    assert_holds(error.text, "report-1/case/console.log\" cannot be written: File too large");
+    /* The folder is empty again. */
+    ck_assert_int_eq(rmdir(in(all, "report-1/case")), 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *tests = suite_create("report_merge");
+    TCase *merges = tcase_create("merge");
+
+    tcase_add_checked_fixture(merges, setup, teardown);
+    tcase_add_test(merges, cases_of_all_in_the_order_of_names);
+    tcase_add_test(merges, attachments_are_copied_and_do_not_clash);
+    tcase_add_test(merges, a_file_of_results_is_a_report);
+    tcase_add_test(merges, what_was_run_twice_is_refused);
+    tcase_add_test(merges, one_name_in_two_files_is_two_cases);
+    tcase_add_test(merges, what_was_run_nowhere_is_there_once);
+    tcase_add_test(merges, attachments_that_are_not_there_are_told);
+    tcase_add_loop_test(merges, nothing_outside_of_a_report_is_copied, 0, sizeof(outside) / sizeof(outside[0]));
+    tcase_add_test(merges, nothing_outside_of_the_new_report_is_written);
+    tcase_add_test(merges, a_report_is_not_merged_into_itself);
+    tcase_add_test(merges, holes_stay_holes);
+    tcase_add_test(merges, a_full_disk_leaves_no_part_of_an_attachment);
+    tcase_set_timeout(merges, 60);
+    suite_add_tcase(tests, merges);
+    return tests;
+}
+
+int main(void)
+{
+    return unit_test_run(suite());
+}

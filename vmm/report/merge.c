@@ -1,0 +1,361 @@
+#include "vmm/report/merge.h"
+
+#include "vmm/config/place.h"
+#include "vmm/config/text.h"
+#include "vmm/report/artefact.h"
+#include "vmm/report/report.h"
+#include "vmm/report/results_read.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A case, and the number of the report that it is from. */
+struct entry {
+    struct result_case *one;
+    size_t report;
+};
+
+struct merge {
+    const char *const *paths;
+    size_t count;
+    struct results **reports;
+    struct entry *entries;
+    size_t entry_count;
+    struct error *error;
+};
+
+/* ---- Reading ---- */
+
+static bool is_folder(const char *path)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+struct results *merge_read(const char *path, struct error *error)
+{
+    char *file = NULL;
+
+    if (!is_folder(path))
+        return results_read_json(path, error);
+    if (asprintf(&file, "%s/" REPORT_JSON, path) < 0) {
+        (void)config_out_of_memory(error);
+        return NULL;
+    }
+    struct results *results = results_read_json(file, error);
+    free(file);
+    return results;
+}
+
+/* The folder that a report's attachments are below of. -1 with errno. */
+static int open_report(const char *path)
+{
+    if (is_folder(path))
+        return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char *folder = strndup(path, (size_t)(slash - path) + 1);
+    if (folder == NULL)
+        return -1;
+    const int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    free(folder);
+    return fd;
+}
+
+static int read_reports(struct merge *merge)
+{
+    size_t total = 0;
+
+    merge->reports = calloc(merge->count, sizeof(struct results *));
+    if (merge->reports == NULL)
+        return config_out_of_memory(merge->error);
+    for (size_t i = 0; i < merge->count; i++) {
+        merge->reports[i] = merge_read(merge->paths[i], merge->error);
+        if (merge->reports[i] == NULL)
+            return -1;
+        total += merge->reports[i]->case_count;
+    }
+    merge->entries = calloc(total + 1, sizeof(*merge->entries));
+    if (merge->entries == NULL)
+        return config_out_of_memory(merge->error);
+    for (size_t i = 0; i < merge->count; i++)
+        for (size_t j = 0; j < merge->reports[i]->case_count; j++)
+            merge->entries[merge->entry_count++] = (struct entry){merge->reports[i]->cases[j], i};
+    return 0;
+}
+
+/* ---- Cases ---- */
+
+static int compare_cases(const struct result_case *a, const struct result_case *b)
+{
+    const int order = strcmp(a->name, b->name);
+
+    return order != 0 ? order : strcmp(a->file != NULL ? a->file : "", b->file != NULL ? b->file : "");
+}
+
+/* Of one case, what has been run is first. */
+static int compare_entries(const void *a, const void *b)
+{
+    const struct entry *left = a;
+    const struct entry *right = b;
+    const int order = compare_cases(left->one, right->one);
+    const int runs = (left->one->status == RESULT_NOT_RUN) - (right->one->status == RESULT_NOT_RUN);
+
+    if (order != 0 || runs != 0)
+        return order != 0 ? order : runs;
+    return (left->report > right->report) - (left->report < right->report);
+}
+
+static int fail_twice(const struct merge *merge, const struct entry *a, const struct entry *b)
+{
+    char shown[CONFIG_TEXT_SIZE];
+    char first[CONFIG_TEXT_SIZE];
+    char second[CONFIG_TEXT_SIZE];
+
+    return error_set(merge->error, ERROR_CONFIG,
+                     "%.120s has been run in %.120s and in %.120s; leave one of the two reports out",
+                     config_text_quote(shown, a->one->name, strlen(a->one->name)),
+                     config_text_escape_tail(first, merge->paths[a->report]),
+                     config_text_escape_tail(second, merge->paths[b->report]));
+}
+
+/* One entry for each case. */
+static int choose_cases(struct merge *merge)
+{
+    size_t kept = 0;
+
+    qsort(merge->entries, merge->entry_count, sizeof(*merge->entries), compare_entries);
+    for (size_t i = 0; i < merge->entry_count; i++) {
+        const struct entry *last = kept > 0 ? &merge->entries[kept - 1] : NULL;
+        if (last == NULL || compare_cases(last->one, merge->entries[i].one) != 0)
+            merge->entries[kept++] = merge->entries[i];
+        else if (merge->entries[i].one->status != RESULT_NOT_RUN)
+            return fail_twice(merge, last, &merge->entries[i]);
+    }
+    merge->entry_count = kept;
+    return 0;
+}
+
+/* ---- Attachments ---- */
+
+/* Where the copies are, and where they are from. */
+struct copying {
+    const struct merge *merge;
+    int to;
+    /* Of each report. */
+    int *from;
+    struct merge_missing *missing;
+};
+
+static int fail_to_copy(const struct copying *copying, const struct entry *entry, const char *path, const char *why)
+{
+    char shown[CONFIG_TEXT_SIZE];
+    char report[CONFIG_TEXT_SIZE];
+
+    return error_set(copying->merge->error, ERROR_CONFIG, "%.150s: the attachment %.150s %s",
+                     config_text_escape_tail(report, copying->merge->paths[entry->report]),
+                     config_text_quote(shown, path, strlen(path)), why);
+}
+
+static void note_missing(struct merge_missing *missing, const char *path)
+{
+    char shown[CONFIG_TEXT_SIZE];
+
+    if (missing->count++ == 0)
+        (void)snprintf(missing->first, sizeof(missing->first), "%s", config_text_escape_tail(shown, path));
+}
+
+/* Renames the attachment, and copies its file. 1: it is not there. */
+static int copy_attachment(const struct copying *copying, const struct entry *entry,
+                           struct result_attachment *attachment)
+{
+    char *path = NULL;
+
+    const int from = artefact_open(copying->from[entry->report], attachment->path);
+    if (from < 0 && (errno == ENOENT || errno == EACCES) && artefact_path_is_safe(attachment->path)) {
+        note_missing(copying->missing, attachment->path);
+        return 1;
+    }
+    if (from < 0)
+        return fail_to_copy(copying, entry, attachment->path, "is no file below the report's folder");
+    if (asprintf(&path, "report-%zu/%s", entry->report + 1, attachment->path) < 0) {
+        close(from);
+        return config_out_of_memory(copying->merge->error);
+    }
+    const int result = artefact_copy(from, copying->to, path);
+    const int why = errno;
+    close(from);
+    free(attachment->path);
+    attachment->path = path;
+    if (result < 0) {
+        (void)fail_to_copy(copying, entry, path, "cannot be written: ");
+        copying->merge->error->kind = ERROR_HOST;
+        (void)strncat(copying->merge->error->text, strerror(why),
+                      sizeof(copying->merge->error->text) - strlen(copying->merge->error->text) - 1);
+    }
+    return result;
+}
+
+static void drop_attachment(struct result_case *one, size_t index)
+{
+    free(one->attachments[index].name);
+    free(one->attachments[index].path);
+    memmove(&one->attachments[index], &one->attachments[index + 1],
+            (one->attachment_count - index - 1) * sizeof(one->attachments[0]));
+    one->attachment_count--;
+}
+
+static int copy_attachments(const struct copying *copying, const struct entry *entry)
+{
+    struct result_case *one = entry->one;
+
+    for (size_t i = 0; i < one->attachment_count;) {
+        const int result = copy_attachment(copying, entry, &one->attachments[i]);
+        if (result < 0)
+            return -1;
+        if (result > 0)
+            drop_attachment(one, i);
+        else
+            i++;
+    }
+    return 0;
+}
+
+static bool is_same(int a, int b)
+{
+    struct stat one;
+    struct stat other;
+
+    return fstat(a, &one) == 0 && fstat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+static int open_sources(struct copying *copying, const char *directory)
+{
+    const struct merge *merge = copying->merge;
+
+    for (size_t i = 0; i < merge->count; i++) {
+        copying->from[i] = open_report(merge->paths[i]);
+        if (copying->from[i] < 0)
+            return error_set(merge->error, ERROR_CONFIG, "%s: cannot be read: %s", merge->paths[i], strerror(errno));
+        if (is_same(copying->from[i], copying->to))
+            return error_set(merge->error, ERROR_CONFIG,
+                             "%s: is one of the reports, and would be overwritten; name another folder", directory);
+    }
+    return 0;
+}
+
+static int open_target(const char *directory, struct error *error)
+{
+    if (mkdir(directory, 0777) < 0 && errno != EEXIST)
+        return error_set(error, ERROR_CONFIG, "%s: cannot be made: %s", directory, strerror(errno));
+    const int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fd : error_set(error, ERROR_CONFIG, "%s: cannot be opened: %s", directory, strerror(errno));
+}
+
+static int copy_everything(struct merge *merge, const char *directory, struct merge_missing *missing)
+{
+    struct copying copying = {.merge = merge, .to = -1, .missing = missing};
+    int result = -1;
+
+    copying.from = malloc(merge->count * sizeof(*copying.from));
+    if (copying.from == NULL)
+        return config_out_of_memory(merge->error);
+    for (size_t i = 0; i < merge->count; i++)
+        copying.from[i] = -1;
+    copying.to = open_target(directory, merge->error);
+    if (copying.to >= 0)
+        result = open_sources(&copying, directory);
+    for (size_t i = 0; result == 0 && i < merge->entry_count; i++)
+        result = copy_attachments(&copying, &merge->entries[i]);
+    for (size_t i = 0; i < merge->count; i++)
+        if (copying.from[i] >= 0)
+            close(copying.from[i]);
+    if (copying.to >= 0)
+        close(copying.to);
+    free(copying.from);
+    return result;
+}
+
+static void drop_everything(struct merge *merge)
+{
+    for (size_t i = 0; i < merge->entry_count; i++)
+        while (merge->entries[i].one->attachment_count > 0)
+            drop_attachment(merge->entries[i].one, merge->entries[i].one->attachment_count - 1);
+}
+
+/* ---- The whole ---- */
+
+/* All the suites' names are one, or there is none that fits. */
+static const char *suite_of(const struct merge *merge)
+{
+    const char *name = merge->reports[0]->suite;
+
+    for (size_t i = 1; i < merge->count && name != NULL; i++)
+        if (merge->reports[i]->suite == NULL || strcmp(merge->reports[i]->suite, name) != 0)
+            return "merged";
+    return name;
+}
+
+/* Takes a case out of its report. */
+static void take_case(struct results *report, const struct result_case *one)
+{
+    for (size_t i = 0; i < report->case_count; i++) {
+        if (report->cases[i] == one) {
+            report->cases[i] = report->cases[--report->case_count];
+            return;
+        }
+    }
+}
+
+static struct results *put_together(struct merge *merge)
+{
+    struct results *all = results_create(suite_of(merge), merge->error);
+
+    if (all == NULL)
+        return NULL;
+    all->cases = calloc(merge->entry_count + 1, sizeof(*all->cases));
+    if (all->cases == NULL) {
+        (void)config_out_of_memory(merge->error);
+        results_free(all);
+        return NULL;
+    }
+    for (size_t i = 0; i < merge->count; i++) {
+        const struct results *report = merge->reports[i];
+        all->duration_ns += report->duration_ns;
+        if (report->started_at > 0 && (all->started_at == 0 || report->started_at < all->started_at))
+            all->started_at = report->started_at;
+    }
+    for (size_t i = 0; i < merge->entry_count; i++) {
+        take_case(merge->reports[merge->entries[i].report], merge->entries[i].one);
+        all->cases[all->case_count++] = merge->entries[i].one;
+    }
+    return all;
+}
+
+struct results *merge_reports(const char *const paths[], size_t count, const char *directory,
+                              struct merge_missing *missing, struct error *error)
+{
+    struct merge merge = {.paths = paths, .count = count, .error = error};
+    struct results *all = NULL;
+
+    *missing = (struct merge_missing){0};
+    if (read_reports(&merge) == 0 && choose_cases(&merge) == 0) {
+        int result = 0;
+        if (directory != NULL)
+            result = copy_everything(&merge, directory, missing);
+        else
+            drop_everything(&merge);
+        all = result == 0 ? put_together(&merge) : NULL;
+    }
+    for (size_t i = 0; merge.reports != NULL && i < count; i++)
+        results_free(merge.reports[i]);
+    free(merge.reports);
+    free(merge.entries);
+    return all;
+}

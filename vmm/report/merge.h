@@ -1,0 +1,42 @@
+/*
+ * Several reports made one: those of parts of a run, which may have been made on other machines.
+ */
+#ifndef VMM_REPORT_MERGE_H
+#define VMM_REPORT_MERGE_H
+
+#include "memory/support/error.h"
+#include "vmm/scenario/results.h"
+
+#include <stddef.h>
+
+/* Of reports that are merged at once. */
+#define MERGE_MAX 1000u
+
+/* Attachments that reports name and that are not there, which happens where only a results.json was kept. */
+struct merge_missing {
+    size_t count;
+    /* The first of them. */
+    char first[256];
+};
+
+/*
+ * Reads a report: a folder with a results.json, or such a file. NULL with *error as results_read_json()'s.
+ */
+struct results *merge_read(const char *path, struct error *error);
+
+/*
+ * Reads count reports and makes one of them, with the cases in the order of their names. What is one case, by name and
+ * file, may be in several, if it has not been run in all of them but one; otherwise *error names both. The whole's time
+ * is the sum of theirs.
+ *
+ * directory: where attachments are copied to, under report-N/; it is made where it is not there, and may be none of the
+ * reports. Those that are not there are left out and told in *missing. An attachment that is anywhere but below its
+ * report's folder, by its path or by a link, is an error. NULL: the whole has no attachments.
+ *
+ * NULL with *error: ERROR_CONFIG for what the reports are at fault for, ERROR_HOST out of memory or a full disk. Of a
+ * directory, copies are left then, and no report.
+ */
+struct results *merge_reports(const char *const paths[], size_t count, const char *directory,
+                              struct merge_missing *missing, struct error *error);
+
+#endif
