@@ -462,14 +462,15 @@ static void make_socket(const char *words, const char *steps)
 
 START_TEST(gdb_gets_commands_and_its_output_is_matched)
 {
-    install_gdb("for word in \"$@\"; do echo \"word $word\"; done");
+    install_gdb("for word in \"$@\"; do echo \"word $word\"; done; sed 's/^/word /' \"$word\"");
     make_socket("print:one", "[[step]]\ngdb = ['info registers', 'next']\noutput = 'word info (?<what>\\w+)'\n"
                              "[[step]]\nsend = '${what}'\n");
     check_passed();
     ck_assert_str_eq(rig.result->steps[1].title, "registers");
     char *text = read_file("gdb-1.log");
     ck_assert_ptr_nonnull(strstr(text, "word target remote "));
-    ck_assert_ptr_nonnull(strstr(text, "word next\n"));
+    ck_assert_ptr_nonnull(strstr(text, "word -x\n"));
+    ck_assert_ptr_nonnull(strstr(text, "word info registers\nword next\n"));
     free(text);
 }
 END_TEST

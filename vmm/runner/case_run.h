@@ -14,6 +14,7 @@
  *     quire.log       what the machine's own process said
  *     vmcore          the guest's memory, where one was asked for
  *     gdb-STEP.log    what gdb printed; STEP counts from 1
+ *     gdb-STEP.gdb    the commands that it was given, where they were a list
  *     files/          what steps get from the guest
  *
  * Threads: the loop's.

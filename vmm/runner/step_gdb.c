@@ -49,6 +49,8 @@ static void on_end(void *context)
 
 /* ---- Its command line ---- */
 
+enum { WORDS_MAX = 16 };
+
 struct words {
     char **items;
     size_t count;
@@ -87,10 +89,39 @@ static char *find_symbols(const struct case_run *run)
     return file;
 }
 
+/*
+ * The path of what gdb is to do, for free(). A list of commands becomes a script, because that ends with the first that
+ * fails. NULL: out of memory, or the step is broken.
+ */
+static char *find_script(struct case_run *run)
+{
+    const struct scenario_step *step = case_step(run);
+    struct case_file script = {0};
+    struct error error;
+    char *path = NULL;
+    char name[32];
+
+    if (step->what.text != NULL)
+        return strdup(step->what.text);
+    (void)snprintf(name, sizeof(name), "gdb-%zu.gdb", run->step + 1);
+    if (case_file_open(&script, run->settings.folder, name, 0, &error) < 0) {
+        case_step_break(run, "%s", error.text);
+        return NULL;
+    }
+    case_attach(run, name);
+    for (size_t i = 0; i < step->commands.count; i++) {
+        char *command = case_expand(run, &step->commands.items[i]);
+        (void)fprintf(script.file, "%s\n", command != NULL ? command : "");
+        free(command);
+    }
+    if (case_file_close(&script) < 0)
+        case_step_break(run, "%s/%s cannot be written", run->settings.folder, name);
+    return asprintf(&path, "%s/%s", run->settings.folder, name) < 0 ? NULL : path;
+}
+
 static void fill(struct case_run *run, struct words *words)
 {
     static const char *const first[] = {"gdb", "-nx", "-batch", "-ex", "set pagination off", "-ex", "set confirm off"};
-    const struct scenario_step *step = case_step(run);
     char *symbols = find_symbols(run);
 
     for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++)
@@ -98,21 +129,14 @@ static void fill(struct case_run *run, struct words *words)
     if (symbols != NULL)
         add(words, symbols);
     add_target(words, run->gdb_address + strlen("unix:"));
-    if (step->what.text != NULL) {
-        add(words, strdup("-x"));
-        add(words, strdup(step->what.text));
-    }
-    for (size_t i = 0; i < step->commands.count; i++) {
-        add(words, strdup("-ex"));
-        add(words, scenario_expand(&run->values, step->commands.items[i].text, false));
-    }
+    add(words, strdup("-x"));
+    add(words, find_script(run));
 }
 
 static void start(struct case_run *run)
 {
     const struct child_handlers handlers = {.output = on_output, .ended = on_end, .context = run};
-    const size_t room = 16 + 2 * case_step(run)->commands.count;
-    struct words words = {.items = calloc(room, sizeof(char *))};
+    struct words words = {.items = calloc(WORDS_MAX, sizeof(char *))};
     struct error error;
 
     if (words.items == NULL) {
@@ -122,7 +146,8 @@ static void start(struct case_run *run)
     fill(run, &words);
     if (words.has_failed)
         case_step_break(run, "out of memory");
-    else if ((run->at.gdb->child =
+    else if (run->step_status == RESULT_NOT_RUN &&
+             (run->at.gdb->child =
                   child_start(run->loop, (const char *const *)words.items, false, &handlers, &error)) == NULL)
         case_step_break(run, "%s", error.text);
     while (words.count > 0)
