@@ -41,6 +41,15 @@ gdb_linux() {
         "$root/build/guest/$kernel" "$cpus" linux
 }
 
+# kernel_test KERNEL: quire test --kernel, to which nobody gives an initrd.
+kernel_test() {
+    local kernel=$1 part
+    for part in commands trouble untried ends; do
+        linux "boot: quire test --kernel: $part, $kernel" 2048 "$root/tests/boot/kernel-case" \
+            "$root/build/release/bin/quire" "$part" "$kernel" "$root/build/guest/$kernel/bzImage"
+    done
+}
+
 # Real drivers on real devices: each kernel, each transport, with one vCPU and with four.
 disk_tests() {
     local image=$root/build/guest/disk/disk.img
@@ -73,6 +82,7 @@ boot_tests() {
         boot_case agent "$kernel" 2 256 bzImage
         boot_case agent-serial "$kernel" 1 256 bzImage
         boot_case agent-init "$kernel" 1 256 bzImage
+        kernel_test "$kernel"
     done
     # The bed has room for the largest guest and itself.
     for kernel in 6.1 6.12; do
@@ -86,5 +96,6 @@ boot_tests() {
         run 'guest: small' "$root/tools/guest" small
         run 'guest: small, initrd' "$root/tools/guest" initrd small
         scenarios 'boot: small' 2048 small
+        kernel_test small
     fi
 }
