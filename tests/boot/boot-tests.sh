@@ -95,7 +95,7 @@ boot_tests() {
     if [[ $mode == full ]]; then
         run 'guest: small' "$root/tools/guest" small
         run 'guest: small, initrd' "$root/tools/guest" initrd small
-        kernel_test small
         scenarios 'boot: small' 2048 small
+        kernel_test small
     fi
 }
