@@ -216,6 +216,18 @@ int event_loop_run(struct event_loop *loop, struct error *error)
     return 0;
 }
 
+int event_loop_fd(const struct event_loop *loop)
+{
+    return loop->epoll_fd;
+}
+
+void event_loop_serve(struct event_loop *loop)
+{
+    struct epoll_event events[EVENTS_PER_ROUND];
+
+    serve(loop, events, epoll_wait(loop->epoll_fd, events, EVENTS_PER_ROUND, 0));
+}
+
 void event_loop_stop(struct event_loop *loop)
 {
     const uint64_t one = 1;

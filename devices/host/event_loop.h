@@ -60,6 +60,13 @@ void event_loop_remove_hook(struct event_loop *loop, struct event_hook *hook);
 int event_loop_run(struct event_loop *loop, struct error *error);
 
 /*
+ * For a loop within somebody else's: the descriptor can be read from when there is something to serve, which
+ * event_loop_serve() does without waiting. Hooks are not asked. For the loop's thread.
+ */
+int event_loop_fd(const struct event_loop *loop);
+void event_loop_serve(struct event_loop *loop);
+
+/*
  * Makes event_loop_run() return after the callback that is running; if it does not run, its next call returns at once.
  * Any thread, and signal handlers.
  */

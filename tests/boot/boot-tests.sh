@@ -4,12 +4,27 @@
 # boot_case CASE KERNEL CPUS MIB IMAGE-KIND
 boot_case() {
     local case=$1 kernel=$2 cpus=$3 mib=$4 image=$5
-    # The bed has room for the guest and itself; a few sizes, because each has a saved state of its own.
-    local bed=2048
-    ((mib <= 1024)) || bed=7168
-    linux "boot: $case $kernel $image, $cpus vCPUs, $mib MiB" "$bed" "${root:?}/tests/boot/boot-case" \
+    linux "boot: $case $kernel $image, $cpus vCPUs, $mib MiB" 2048 "${root:?}/tests/boot/boot-case" \
         "$root/build/release/bin/quire" "$case" "$kernel" "$cpus" "$mib" "$root/build/guest/$kernel/$image" \
         "$root/build/guest/$kernel/initrd" "${@:6}"
+}
+
+# scenarios NAME MIB WORD... [-- OPTION...]: quire test, with scenarios of this folder.
+scenarios() {
+    local name=$1 mib=$2 files=()
+    shift 2
+    while (($# > 0)) && [[ $1 != -- ]]; do
+        files+=("$root/tests/boot/$1")
+        shift
+    done
+    linux_cases "$name" "$mib" "$root/build/release/bin/quire" test "${files[@]}" "${@:2}"
+}
+
+# must_fail NAME FILE...: scenarios that have to end as they say themselves.
+must_fail() {
+    local name=$1
+    shift
+    linux_cases "$name" 2048 "$root/tests/boot/must-fail" "$root/build/release/bin/quire" "$@"
 }
 
 # debian KERNEL CPUS TRANSPORT: the disk image in a machine with all devices.
@@ -24,6 +39,15 @@ gdb_linux() {
     local kernel=$1 cpus=$2
     linux "boot: gdb, $kernel, $cpus vCPUs" 2048 "$root/tests/gdb/linux" "$root/build/release/bin/quire" \
         "$root/build/guest/$kernel" "$cpus" linux
+}
+
+# kernel_test KERNEL: quire test --kernel, to which nobody gives an initrd.
+kernel_test() {
+    local kernel=$1 part
+    for part in commands trouble untried ends; do
+        linux "boot: quire test --kernel: $part, $kernel" 2048 "$root/tests/boot/kernel-case" \
+            "$root/build/release/bin/quire" "$part" "$kernel" "$root/build/guest/$kernel/bzImage"
+    done
 }
 
 # Real drivers on real devices: each kernel, each transport, with one vCPU and with four.
@@ -46,40 +70,32 @@ disk_tests() {
 }
 
 boot_tests() {
-    local mode=$1 kernel image cpus mib
+    local mode=$1 kernel
     for kernel in 6.1 6.12; do
         run "guest: $kernel" "$root/tools/guest" fetch "$kernel"
         run "guest: $kernel, initrd" "$root/tools/guest" initrd "$kernel"
-        for image in bzImage vmlinux; do
-            for cpus in 1 2 4; do
-                for mib in 128 1024 6144; do
-                    boot_case report "$kernel" "$cpus" "$mib" "$image"
-                done
-            done
-        done
-        boot_case reset-exit "$kernel" 2 256 bzImage
-        boot_case reboot "$kernel" 2 256 bzImage
+        run "guest: $kernel, provoke" "$root/tools/guest" provoke "$kernel"
         boot_case maps "$kernel" 2 256 bzImage
-        boot_case crash "$kernel" 2 256 bzImage
-        boot_case confined "$kernel" 1 256 bzImage
         run "guest: $kernel, symbols" "$root/tools/guest" symbols "$kernel"
         gdb_linux "$kernel" 1
         gdb_linux "$kernel" 4
         boot_case agent "$kernel" 2 256 bzImage
         boot_case agent-serial "$kernel" 1 256 bzImage
         boot_case agent-init "$kernel" 1 256 bzImage
+        kernel_test "$kernel"
     done
+    # The bed has room for the largest guest and itself.
+    for kernel in 6.1 6.12; do
+        scenarios "boot: $kernel" 7168 report.toml -- --filter "kernel=$kernel-bzImage" --filter "kernel=$kernel-vmlinux"
+    done
+    scenarios boot 2048 agent-as-init.toml crash.toml reboot.toml reset-exit.toml steps.toml trouble.toml trouble-ends.toml
+    must_fail 'boot: failing' "$root"/tests/boot/failing/*.toml
+    must_fail 'boot: hostile' "$root"/tests/boot/hostile/*.toml
     disk_tests
     if [[ $mode == full ]]; then
         run 'guest: small' "$root/tools/guest" small
         run 'guest: small, initrd' "$root/tools/guest" initrd small
-        for cpus in 1 2 4; do
-            boot_case report small "$cpus" 128 bzImage
-            boot_case device-tree small "$cpus" 128 bzImage
-            boot_case pvh small "$cpus" 128 vmlinux
-        done
-        boot_case reset-exit small 1 64 bzImage
-        boot_case no-tables small 1 64 bzImage
-        boot_case crash small 1 64 bzImage
+        scenarios 'boot: small' 2048 small
+        kernel_test small
     fi
 }

@@ -5,3 +5,5 @@ quire_unit_test(agent_jobs ROOTS vmm devices memory-shared LIBRARIES quire_agent
                 SOURCES ${CMAKE_SOURCE_DIR}/vmm/agent/guest/serve.c ${CMAKE_SOURCE_DIR}/vmm/agent/guest/job.c
                         ${CMAKE_SOURCE_DIR}/vmm/agent/guest/file.c ${CMAKE_SOURCE_DIR}/vmm/agent/guest/init.c)
 quire_unit_test(exec_options ROOTS vmm memory-shared LIBRARIES quire_cli)
+quire_unit_test(kernel_test_options ROOTS vmm memory-shared LIBRARIES quire_cli)
+target_compile_definitions(test_kernel_test_options PRIVATE SOURCE_FOLDER="${CMAKE_SOURCE_DIR}")

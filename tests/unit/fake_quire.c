@@ -70,8 +70,12 @@ static int listen_at(const char *address)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    const char *path = address + strlen("unix:");
+    const size_t length = strlen(path);
 
-    (void)strncpy(name.sun_path, address + strlen("unix:"), sizeof(name.sun_path) - 1);
+    if (length >= sizeof(name.sun_path))
+        _exit(1);
+    memcpy(name.sun_path, path, length);
     if (bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0 || listen(fd, 8) < 0)
         _exit(1);
     return fd;

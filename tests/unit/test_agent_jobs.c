@@ -494,6 +494,27 @@ START_TEST(a_put_that_is_given_up_leaves_nothing)
 }
 END_TEST
 
+START_TEST(a_put_whose_agent_dies_leaves_nothing)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/file", folder);
+    const struct agent_file file = {.mode = 0644, .path = path};
+    ck_assert_int_eq(agent_client_put(connect_job(&jobs[0]), &file, &error), 0);
+    ck_assert_uint_eq(agent_client_write(jobs[0].client, (const uint8_t *)"content", 7), 7);
+    wait_until(&jobs[0], AGENT_CLIENT_RUNNING);
+    for (int i = 0; i < 600 && count_files() < 2; i++)
+        usleep(100000);
+    kill(agent, SIGKILL);
+    ck_assert_int_eq(end(&jobs[0])->kind, AGENT_OUTCOME_LOST);
+    for (int i = 0; i < 600 && count_files() > 1; i++)
+        usleep(100000);
+    ck_assert_uint_eq(count_files(), 1);
+    ck_assert_int_lt(access(path, F_OK), 0);
+    agent_client_destroy(jobs[0].client);
+}
+END_TEST
+
 START_TEST(an_agent_that_dies_is_told_of)
 {
     begin(&jobs[0], "echo ready; exec sleep 1000");
@@ -562,6 +583,7 @@ int main(void)
     tcase_add_test(cases, many_at_once_and_more_than_there_is_room_for);
     tcase_add_test(cases, files_go_there_and_back);
     tcase_add_test(cases, a_put_that_is_given_up_leaves_nothing);
+    tcase_add_test(cases, a_put_whose_agent_dies_leaves_nothing);
     tcase_add_test(cases, an_agent_that_dies_is_told_of);
     tcase_add_test(cases, a_machine_that_starts_again_is_told_of);
     tcase_add_test(cases, the_socket_is_this_users_alone_and_a_missing_one_is_named);

@@ -555,7 +555,8 @@ START_TEST(gdb_gets_commands_and_its_output_is_matched)
     ck_assert_str_eq(rig.result->steps[1].title, "registers");
     char *text = read_file("gdb-1.log");
     ck_assert_ptr_nonnull(strstr(text, "word target remote "));
-    ck_assert_ptr_nonnull(strstr(text, "word next\n"));
+    ck_assert_ptr_nonnull(strstr(text, "word -x\n"));
+    ck_assert_ptr_nonnull(strstr(text, "word info registers\nword next\n"));
     free(text);
 }
 END_TEST

@@ -3,6 +3,7 @@
 #include "unit_test.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -384,6 +385,35 @@ START_TEST(removed_hook_is_not_called)
 }
 END_TEST
 
+static void count(void *context, uint32_t events)
+{
+    struct source *source = context;
+
+    source->calls++;
+    source->events = events;
+}
+
+START_TEST(a_loop_within_a_poll)
+{
+    struct source quiet = source_new(0), ready = source_new(0);
+    struct pollfd one = {.fd = event_loop_fd(loop), .events = POLLIN};
+
+    source_add(&quiet, EPOLLIN, count);
+    source_add(&ready, EPOLLIN, count);
+    ck_assert_int_eq(poll(&one, 1, 0), 0);
+    event_loop_serve(loop);
+    ck_assert_uint_eq(ready.calls, 0);
+    ck_assert_int_eq(eventfd_write(ready.fd, 1), 0);
+    ck_assert_int_eq(poll(&one, 1, 0), 1);
+    event_loop_serve(loop);
+    ck_assert_uint_eq(ready.calls, 1);
+    ck_assert_uint_eq(quiet.calls, 0);
+    ck_assert_uint_eq(ready.events, EPOLLIN);
+    close(quiet.fd);
+    close(ready.fd);
+}
+END_TEST
+
 START_TEST(destroying_nothing_is_fine)
 {
     event_loop_destroy(NULL);
@@ -414,6 +444,7 @@ int main(void)
     tcase_add_test(tcase, other_signals_do_not_end_it);
     tcase_add_test(tcase, hooks_run_before_each_wait_and_limit_it);
     tcase_add_test(tcase, removed_hook_is_not_called);
+    tcase_add_test(tcase, a_loop_within_a_poll);
     tcase_add_test(tcase, destroying_nothing_is_fine);
     suite_add_tcase(suite, tcase);
     return unit_test_run(suite);

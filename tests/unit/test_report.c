@@ -96,12 +96,14 @@ static void assert_holds_not(const char *text, const char *part)
         ck_abort_msg("there: %s, in %.200s", part, found);
 }
 
+/* Not with strstr(), for which sanitizers look at all of a text each time. */
 static size_t count_of(const char *text, const char *part)
 {
     size_t count = 0;
+    const char *end = text + strlen(text);
 
-    for (; (text = strstr(text, part)) != NULL; text += strlen(part))
-        count++;
+    while ((text = memchr(text, part[0], (size_t)(end - text))) != NULL)
+        count += strncmp(text++, part, strlen(part)) == 0;
     return count;
 }
 
@@ -453,6 +455,18 @@ END_TEST
 
 /* ---- Bounds of the page ---- */
 
+/* Without the other forms, which have everything. */
+static char *write_page_alone(const struct results *results)
+{
+    const int where = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    FILE *out = fopen(in(REPORT_PAGE), "w");
+
+    ck_assert_int_eq(html_write(results, where, out, &error), 0);
+    ck_assert_int_eq(fclose(out), 0);
+    close(where);
+    return read_all(in(REPORT_PAGE), NULL);
+}
+
 static void write_long_console(const char *name, unsigned lines)
 {
     FILE *file = fopen(in(name), "w");
@@ -466,14 +480,14 @@ static void write_long_console(const char *name, unsigned lines)
 START_TEST(many_large_cases_make_a_page_that_can_be_used)
 {
     struct results *results = create();
-    char *message = calloc(1, 1 << 20);
+    char message[16384] = "";
     char detail[HTML_MESSAGE_MAX] = "";
     char name[32];
     struct stat status;
 
-    memset(message, '&', (1 << 20) - 1);
+    memset(message, '&', sizeof(message) - 1);
     memset(detail, '|', sizeof(detail) - 1);
-    write_long_console("console.timed", 20000);
+    write_long_console("console.timed", 5000);
     char *map = calloc(1, HTML_CASE_MAP_MAX);
     memset(map, 'm', HTML_CASE_MAP_MAX - 1);
     write_text(in("maps.svg"), map);
@@ -490,7 +504,7 @@ START_TEST(many_large_cases_make_a_page_that_can_be_used)
             subtest->status = KTAP_FAILED;
         }
     }
-    char *page = write_page(results);
+    char *page = write_page_alone(results);
     ck_assert_int_eq(stat(in(REPORT_PAGE), &status), 0);
     ck_assert_int_lt(status.st_size, 32 << 20);
     assert_is_well_formed();
@@ -505,7 +519,6 @@ START_TEST(many_large_cases_make_a_page_that_can_be_used)
     ck_assert_uint_le(count_of(page, "|"), HTML_TEXT_MAX);
     free(page);
     free(map);
-    free(message);
     results_free(results);
 }
 END_TEST
@@ -600,11 +613,13 @@ START_TEST(devices_and_links_are_written_to)
     struct results *results = create();
     struct stat status;
 
-    ck_assert_int_eq(report_write_file("/dev/full", report_json, results, &error), -1);
+    /* Through a link of our own: code that replaces what it should write to must not do that to the host's device. */
+    ck_assert_int_eq(symlink("/dev/full", in("full")), 0);
+    ck_assert_int_eq(report_write_file(in("full"), report_json, results, &error), -1);
     ck_assert_int_eq(error.kind, ERROR_HOST);
-    ck_assert_str_eq(error.text, "/dev/full: cannot be written: No space left on device");
-    ck_assert_int_eq(stat("/dev/full", &status), 0);
-    ck_assert(S_ISCHR(status.st_mode));
+    assert_holds(error.text, "/full: cannot be written: No space left on device");
+    ck_assert_int_eq(lstat(in("full"), &status), 0);
+    ck_assert(S_ISLNK(status.st_mode));
     write_text(in("target"), "old");
     ck_assert_int_eq(symlink("target", in("link")), 0);
     ck_assert_int_eq(report_write_file(in("link"), report_tap, results, &error), 0);

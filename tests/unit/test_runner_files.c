@@ -8,10 +8,13 @@
 #include "unit_test.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct error error;
@@ -127,6 +130,44 @@ START_TEST(temporary_folders_are_short)
     (void)setenv("TMPDIR", "/nowhere", 1);
     ck_assert_ptr_null(folders_make_temporary(&error));
     ck_assert_ptr_nonnull(strstr(error.text, "TMPDIR"));
+}
+END_TEST
+
+START_TEST(temporary_folders_of_who_was_killed_go)
+{
+    (void)setenv("TMPDIR", runner_folder, 1);
+    char *kept = folders_make_temporary(&error);
+    ck_assert_ptr_nonnull(kept);
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    const pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        char *made = folders_make_temporary(&error);
+        char *inner = NULL;
+        if (made == NULL || asprintf(&inner, "%s/inner", made) < 0 || mkdir(inner, 0777) < 0 ||
+            write(ends[1], made, strlen(made)) < 0)
+            _exit(1);
+        (void)pause();
+    }
+    char left[PATH_MAX] = "";
+    ck_assert_int_gt(read(ends[0], left, sizeof(left) - 1), 0);
+    char *other = folders_make_temporary(&error);
+    ck_assert(exists(left));
+    ck_assert_int_eq(kill(child, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    folders_remove(other);
+    free(other);
+    other = folders_make_temporary(&error);
+    ck_assert(!exists(left));
+    ck_assert(exists(kept));
+    ck_assert(exists(other));
+    folders_remove(other);
+    folders_remove(kept);
+    free(other);
+    free(kept);
+    close(ends[0]);
+    close(ends[1]);
 }
 END_TEST
 
@@ -279,6 +320,7 @@ int main(void)
     tcase_add_test(cases, a_report_replaces_a_report);
     tcase_add_test(cases, anything_else_is_left_alone);
     tcase_add_test(cases, temporary_folders_are_short);
+    tcase_add_test(cases, temporary_folders_of_who_was_killed_go);
     tcase_add_test(cases, a_file_is_whole_or_as_before);
     tcase_add_test(cases, what_is_no_file_is_not_replaced);
     tcase_add_test(cases, a_full_disk_is_told_of);

@@ -4,7 +4,7 @@
 build_packages=(cmake ninja-build gcc g++ pkg-config libc6-dev linux-libc-dev libtomlplusplus-dev libzstd-dev liblz4-dev
                 liblzma-dev zlib1g-dev libfdt-dev acpica-tools libseccomp-dev liburcu-dev liburing-dev libslirp-dev
                 libglib2.0-dev libjansson-dev libpcre2-dev libelf-dev
-                check libsubunit-dev)
+                busybox-static check libsubunit-dev)
 
 # build PRESET [CMAKE-OPTION...]: configures and builds; what goes wrong is printed, the rest is kept in a log.
 build() {

@@ -42,6 +42,10 @@ int exec_options_parse(int argc, char *argv[], FILE *out, struct exec_options *o
 void exec_options_print_help(FILE *out);
 void exec_options_free(struct exec_options *options);
 
+/* Reads "10", "10s", "500ms" or "2m" as what option of command has been given. 0, or -1 with *error. */
+int exec_options_parse_time(const char *command, const char *option, const char *word, int64_t *ret_milliseconds,
+                            struct error *error);
+
 /*
  * Runs it, with this process's standard streams, signals and terminal. The exit status: the command's, or 128 and the
  * number of the signal that has ended it; 127 and 126 as a shell's; 4 with a message if the guest cannot be reached;

@@ -74,8 +74,16 @@ static int fail_word(const char *option, const char *word, const char *form, str
                      form);
 }
 
-/* "10", "10s", "500ms", "2m" */
-static int parse_time(const char *option, const char *word, int64_t *ret_milliseconds, struct error *error)
+static int fail_time(const char *command, const char *option, const char *word, struct error *error)
+{
+    char shown[CONFIG_TEXT_SIZE];
+
+    return error_set(error, ERROR_CONFIG, "%s: %s: %s is no time; write it as 10s, 500ms or 2m", command, option,
+                     config_text_quote(shown, word, strlen(word)));
+}
+
+int exec_options_parse_time(const char *command, const char *option, const char *word, int64_t *ret_milliseconds,
+                            struct error *error)
 {
     static const struct {
         const char *unit;
@@ -86,14 +94,14 @@ static int parse_time(const char *option, const char *word, int64_t *ret_millise
     errno = 0;
     const unsigned long long value = strtoull(word, &end, 10);
     if (word[0] < '0' || word[0] > '9' || errno != 0 || value > 10000000)
-        return fail_word(option, word, "no time; write it as 10s, 500ms or 2m", error);
+        return fail_time(command, option, word, error);
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
         if (strcmp(end, units[i].unit) != 0)
             continue;
         *ret_milliseconds = (int64_t)value * units[i].milliseconds;
         return 0;
     }
-    return fail_word(option, word, "no time; write it as 10s, 500ms or 2m", error);
+    return fail_time(command, option, word, error);
 }
 
 static bool parse_id(const char *word, char **end, uint32_t *ret_id)
@@ -201,9 +209,9 @@ static int take_option(struct exec_options *options, int value, const char *word
     case 'u':
         return parse_user(optarg, options, error);
     case OPTION_WAIT:
-        return parse_time("--wait", optarg, &options->wait, error);
+        return exec_options_parse_time("exec", "--wait", optarg, &options->wait, error);
     case OPTION_TIMEOUT:
-        return parse_time("--timeout", optarg, &options->timeout, error);
+        return exec_options_parse_time("exec", "--timeout", optarg, &options->timeout, error);
     case 'h':
         *ret_help = true;
         return 0;

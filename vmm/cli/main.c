@@ -205,6 +205,9 @@ int main(int argc, char *argv[])
     case OPTIONS_TEST:
         status = test_run(&options.test);
         break;
+    case OPTIONS_KERNEL_TEST:
+        status = kernel_test_run(&options.kernel_test);
+        break;
     case OPTIONS_REPORT:
         status = report_run(&options.report);
         break;

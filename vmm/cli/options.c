@@ -17,6 +17,7 @@ static const char help_text[] =
     "  quire exec FILE.toml -- COMMAND    run a command in a guest that runs\n"
     "  quire control FILE.toml COMMAND    pause, reset, dump a machine that runs, and more\n"
     "  quire test SCENARIO        boot machines, and see whether they do what they should\n"
+    "  quire test --kernel bzImage -- COMMAND    boot a kernel, run a command in it, and see whether all is well\n"
     "  quire report merge DIR...  make one report of several; 'quire report show' prints one\n"
     "  quire check FILE.toml      say whether the file is right\n"
     "  quire maps FILE.toml       show what lies where in the guest's memory\n"
@@ -478,10 +479,28 @@ static int parse_control(int argc, char *argv[], FILE *out, struct options *opti
     return 0;
 }
 
+static int parse_kernel_test(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
+{
+    bool is_help;
+
+    options->command = OPTIONS_KERNEL_TEST;
+    if (kernel_test_options_parse(argc, argv, out, &options->kernel_test, &is_help, error) < 0) {
+        options->test.for_bisect = options->kernel_test.bisect;
+        kernel_test_options_free(&options->kernel_test);
+        return -1;
+    }
+    if (is_help)
+        options->command = OPTIONS_DONE;
+    return 0;
+}
+
 static int parse_test(int argc, char *argv[], FILE *out, struct options *options, struct error *error)
 {
     bool is_help;
 
+    /* A kernel alone, or scenarios. */
+    if (kernel_test_is_meant(argc, argv))
+        return parse_kernel_test(argc, argv, out, options, error);
     options->command = OPTIONS_TEST;
     if (test_options_parse(argc, argv, out, &options->test, &is_help, error) < 0) {
         test_options_free(&options->test);
@@ -534,6 +553,8 @@ static int help(const char *topic, FILE *out, struct options *options, struct er
     }
     if (strcmp(topic, "test") == 0) {
         test_options_print_help(out);
+        fputs("\n\n", out);
+        kernel_test_options_print_help(out);
         return say("", out, options);
     }
     if (strcmp(topic, "report") == 0) {
@@ -592,5 +613,6 @@ void options_free(struct options *options)
     exec_options_free(&options->exec);
     control_options_free(&options->control);
     test_options_free(&options->test);
+    kernel_test_options_free(&options->kernel_test);
     *options = (struct options){0};
 }

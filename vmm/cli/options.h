@@ -7,6 +7,7 @@
 #include "memory/support/error.h"
 #include "vmm/cli/control.h"
 #include "vmm/cli/exec.h"
+#include "vmm/cli/kernel_test.h"
 #include "vmm/cli/report.h"
 #include "vmm/cli/test.h"
 #include "vmm/config/config.h"
@@ -29,6 +30,8 @@ enum options_command {
     OPTIONS_CONTROL,
     /* Run boot tests; config is not used. */
     OPTIONS_TEST,
+    /* Run a command in a kernel's guest; config is not used. */
+    OPTIONS_KERNEL_TEST,
     /* Do something with reports; config is not used. */
     OPTIONS_REPORT,
 };
@@ -49,6 +52,7 @@ struct options {
     struct control_options control;
     /* test.for_bisect says how to exit, also when the command line is wrong. */
     struct test_options test;
+    struct kernel_test_options kernel_test;
     struct report_options report;
 };
 

@@ -44,6 +44,8 @@ enum {
     EXIT_STATUS_USAGE = 2,
     EXIT_STATUS_GUEST_CRASHED = 3,
     EXIT_STATUS_HOST_FAILED = 4,
+    /* As timeout(1) has it. */
+    EXIT_STATUS_OUT_OF_TIME = 124,
     /* 128 and the signal's number, as shells have it. */
     EXIT_STATUS_SIGNAL_BASE = 128,
 };

@@ -36,8 +36,8 @@ void case_fail(struct case_run *run, enum result_status status, const char *form
 
 /* ---- Steps ---- */
 
-/* What a step is about, in a line; the caller frees it. */
-static char *title_of(const struct case_run *run, const struct scenario_step *step)
+/* What a step is about; the caller frees it. */
+static char *text_of(const struct case_run *run, const struct scenario_step *step)
 {
     char *title = NULL;
 
@@ -59,6 +59,25 @@ static char *title_of(const struct case_run *run, const struct scenario_step *st
     default:
         return step->what.text != NULL ? scenario_expand(&run->values, step->what.text, false) : NULL;
     }
+}
+
+/* The same in a line: of a script, its first one. */
+static char *title_of(const struct case_run *run, const struct scenario_step *step)
+{
+    static const char more[] = " ...";
+    char *text = text_of(run, step);
+    char *start = text;
+    char *title = NULL;
+
+    if (text == NULL || strchr(text, '\n') == NULL)
+        return text;
+    start += strspn(start, "\n");
+    const size_t length = strcspn(start, "\n");
+    const bool has_more = start[length + strspn(start + length, "\n")] != '\0';
+    if (asprintf(&title, "%.*s%s", (int)length, start, has_more ? more : "") < 0)
+        title = NULL;
+    free(text);
+    return title;
 }
 
 /* What the user says that it means, and what has happened; the caller frees it. */

@@ -9,13 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* Of a case's folder, without what makes it unique. NAME_MAX is 255. */
 enum { NAME_LENGTH_MAX = 200, NAME_TRIES = 10000, DESCRIPTORS = 16 };
 /* A socket's path has 107 bytes at the most (unix(7)); what is behind the folder's has to fit, too. */
-enum { TEMPORARY_LENGTH_MAX = 50 };
+enum { TEMPORARY_LENGTH_MAX = 50, TEMPORARY_TRIES = 100 };
+#define TEMPORARY_PREFIX "quire-test-"
 
 /* ---- Removing ---- */
 
@@ -148,22 +150,85 @@ char *folders_open_report(const char *path, struct error *error)
 
 /* ---- Others ---- */
 
+/* A temporary folder, to be locked: by who uses it, until his end, or by who removes it. -1: no such folder of ours. */
+static int open_temporary(const char *path)
+{
+    struct stat status;
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &status) == 0 && status.st_uid == geteuid())
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* Those of runs that were killed, which nobody has locked any more. */
+static void remove_abandoned(const char *base)
+{
+    DIR *folder = opendir(base);
+    const struct dirent *entry;
+
+    if (folder == NULL)
+        return;
+    while ((entry = readdir(folder)) != NULL) {
+        char *path;
+        if (strncmp(entry->d_name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) != 0 ||
+            asprintf(&path, "%s/%s", base, entry->d_name) < 0)
+            continue;
+        const int fd = open_temporary(path);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            folders_remove(path);
+        if (fd >= 0)
+            close(fd);
+        free(path);
+    }
+    (void)closedir(folder);
+}
+
+/* Locks a folder that has just been made, and may be taken for an abandoned one until then: false if it is gone. */
+static bool lock_temporary(const char *path)
+{
+    struct stat status;
+    const int fd = open_temporary(path);
+
+    if (fd < 0)
+        return false;
+    /* Where there are no locks, nobody has one to remove it with. */
+    (void)flock(fd, LOCK_EX);
+    if (fstat(fd, &status) < 0 || status.st_nlink == 0) {
+        close(fd);
+        return false;
+    }
+    /* It stays open: the kernel gives the lock back when the process ends, whatever ends it. */
+    return true;
+}
+
 char *folders_make_temporary(struct error *error)
 {
     const char *base = getenv("TMPDIR");
-    char *path;
 
     if (base == NULL || base[0] != '/' || strlen(base) > TEMPORARY_LENGTH_MAX)
         base = "/tmp";
-    if (asprintf(&path, "%s/quire-XXXXXX", base) < 0) {
-        (void)error_set(error, ERROR_HOST, "out of memory");
-        return NULL;
+    remove_abandoned(base);
+    for (int i = 0; i < TEMPORARY_TRIES; i++) {
+        char *path;
+        if (asprintf(&path, "%s/" TEMPORARY_PREFIX "XXXXXX", base) < 0) {
+            (void)error_set(error, ERROR_HOST, "out of memory");
+            return NULL;
+        }
+        if (mkdtemp(path) == NULL) {
+            (void)error_set(error, ERROR_HOST, "no folder can be made in %s: %s; set TMPDIR to one where it can", base,
+                            strerror(errno));
+            free(path);
+            return NULL;
+        }
+        if (lock_temporary(path))
+            return path;
+        free(path);
     }
-    if (mkdtemp(path) != NULL)
-        return path;
-    (void)error_set(error, ERROR_HOST, "no folder can be made in %s: %s; set TMPDIR to one where it can", base,
-                    strerror(errno));
-    free(path);
+    (void)error_set(error, ERROR_HOST, "folders that are made in %s do not stay; set TMPDIR to another", base);
     return NULL;
 }
 

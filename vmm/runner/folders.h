@@ -20,7 +20,8 @@ int folders_check_report(const char *path, struct error *error);
 
 /*
  * Makes a folder, nobody else's, where temporary files are; the path is absolute, and short enough for sockets in it.
- * The caller frees it; NULL with *error.
+ * It is locked until the process ends; what others have left there that did not come to remove it, is removed. The
+ * caller frees the path; NULL with *error.
  */
 char *folders_make_temporary(struct error *error);
 

@@ -133,12 +133,14 @@ static void look_for_ktap(struct case_run *run)
 {
     if (!ktap_is_complete(run->console_ktap) && !run->machine_has_ended)
         return;
+    const bool is_complete = ktap_is_complete(run->console_ktap);
     case_take_ktap(run, run->console_ktap);
     if (ktap_passed(run->console_ktap))
         case_step_pass(run);
+    else if (is_complete)
+        case_step_fail(run, "not all tests have passed");
     else
-        case_step_fail(run, "%s",
-                       run->machine_has_ended ? machine_process_end(run->machine)->text : "not all tests have passed");
+        case_step_fail(run, "the machine ended before all tests had come: %s", machine_process_end(run->machine)->text);
 }
 
 /* The next step of that kind reads what comes behind this one's. */

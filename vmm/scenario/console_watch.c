@@ -412,16 +412,9 @@ void console_watch_feed(struct console_watch *watch, uint64_t now_ns, const char
         search_unfinished(watch, false);
 }
 
+/* Trouble waits for the end of its line: what is yet to come says its kind, and whether it is ignored. */
 void console_watch_settle(struct console_watch *watch)
 {
-    size_t start;
-    const enum trouble_kind kind =
-        trouble_scan(watch->scanner, watch->raw, watch->raw_length, watch->raw_known, &start);
-
-    if (kind != TROUBLE_NONE) {
-        keep_trouble(watch, kind, watch->raw, watch->raw_length, start);
-        watch->raw_known = watch->raw_length;
-    }
     search_unfinished(watch, true);
 }
 

@@ -10,7 +10,7 @@
  * line can change nothing; console_watch_settle() says that nothing follows. So it does not matter in what portions the
  * bytes arrive. A search starts behind the last match, and finds what was printed before it was asked for.
  *
- * Trouble is looked for in the bytes as they came, so that no escape sequence can hide it.
+ * Trouble is looked for in lines that have ended, in the bytes as they came, so that no escape sequence can hide it.
  *
  * Threads: one at a time for each watch. No I/O of its own.
  */
@@ -92,7 +92,10 @@ void console_watch_free(struct console_watch *watch);
 /* Takes bytes that came at now_ns, of any clock that does not go back. */
 void console_watch_feed(struct console_watch *watch, uint64_t now_ns, const char *bytes, size_t length);
 
-/* Nothing has come for a while: an unfinished line is searched as though it ended here. It goes on if more comes. */
+/*
+ * Nothing has come for a while: a pattern is looked for in an unfinished line as though it ended here, which it may not
+ * do. Trouble is not.
+ */
 void console_watch_settle(struct console_watch *watch);
 
 /* Nothing comes any more: an unfinished line is ended. */

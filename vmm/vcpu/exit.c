@@ -113,6 +113,16 @@ static bool describe_fetch(struct vcpu *vcpu, uint32_t fetched)
            describe_if_refused(vcpu, next_page);
 }
 
+/* As after INIT or RESET: at the reset vector, in real mode. */
+static bool is_reset(const struct vcpu *vcpu)
+{
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+
+    return ioctl(vcpu->fd, KVM_GET_REGS, &regs) == 0 && ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) == 0 &&
+           regs.rip == 0xfff0 && sregs.cs.base == 0xffff0000 && (sregs.cr0 & 1) == 0;
+}
+
 static void describe_emulation_failure(struct vcpu *vcpu)
 {
     const struct kvm_run *run = vcpu->run;
@@ -170,8 +180,11 @@ void vcpu_describe_exit(struct vcpu *vcpu, int error)
         exit->reason = HVX_EXIT_HALT;
         break;
     case KVM_EXIT_SHUTDOWN:
-        /* A KVM that emulates in software answers a fetch at CPL 3 with an exception, which may find no handler. */
-        if (!describe_fetch(vcpu, 0))
+        /*
+         * A KVM that emulates in software answers a fetch at CPL 3 with an exception, which may find no handler. With
+         * AMD's processors a vCPU has been reset by now (since Linux 5.19), and has fetched nothing there.
+         */
+        if (is_reset(vcpu) || !describe_fetch(vcpu, 0))
             exit->reason = HVX_EXIT_SHUTDOWN;
         break;
     case KVM_EXIT_DEBUG:

@@ -1,14 +1,16 @@
 /*
- * A module that brings its kernel into trouble, for real: insmod provoke.ko do=warning
+ * A module that brings its kernel into trouble, for real: insmod provoke.ko; echo warning >/dev/provoke
  *
  * LKDTM is made for that, and Debian's kernels do not have it. tools/guest builds this one.
  */
 #include <linux/atomic.h>
 #include <linux/bug.h>
 #include <linux/delay.h>
+#include <linux/fs.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/list.h>
+#include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
 #include <linux/processor.h>
@@ -17,14 +19,13 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
-#include <linux/version.h>
+#include <linux/uaccess.h>
 
 #include <asm/desc.h>
 #include <asm/msr.h>
 
-static char *kind = "";
-module_param_named(do, kind, charp, 0);
-static unsigned int seconds = 10;
+/* What takes time takes this much: more than whoever watches over the kernel gives it, once told to be impatient. */
+static unsigned int seconds = 5;
 module_param(seconds, uint, 0);
 
 static void do_panic(void)
@@ -153,20 +154,34 @@ static const struct {
     {"triple-fault", do_triple_fault},
 };
 
-static int __init provoke_init(void)
+static ssize_t provoke_write(struct file *file, const char __user *text, size_t size, loff_t *position)
 {
+    char word[32] = "";
     unsigned int i;
 
+    if (size >= sizeof(word))
+        return -EINVAL;
+    if (copy_from_user(word, text, size))
+        return -EFAULT;
     for (i = 0; i < ARRAY_SIZE(kinds); i++) {
-        if (strcmp(kinds[i].name, kind) == 0) {
+        if (strcmp(kinds[i].name, strim(word)) == 0) {
             kinds[i].provoke();
-            /* It need not be removed before it is loaded again. */
-            return -EAGAIN;
+            return size;
         }
     }
     return -EINVAL;
 }
 
-module_init(provoke_init);
+static const struct file_operations provoke_file = {
+    .owner = THIS_MODULE,
+    .write = provoke_write,
+};
+static struct miscdevice provoke_device = {
+    .minor = MISC_DYNAMIC_MINOR,
+    .name = "provoke",
+    .fops = &provoke_file,
+};
+
+module_misc_device(provoke_device);
 MODULE_DESCRIPTION("Trouble, for tests");
 MODULE_LICENSE("GPL");

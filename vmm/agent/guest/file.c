@@ -53,6 +53,17 @@ static int copy(int from, int to)
     return 0;
 }
 
+/* The end of the input was that of the file. */
+static bool is_whole(void)
+{
+    char byte;
+
+    if (read(FILE_WHOLE_FD, &byte, 1) == 1)
+        return true;
+    errno = ECANCELED;
+    return false;
+}
+
 /* A file that appears when it is whole; or, where none can be made, the one that is there. */
 int file_put(const char *path, mode_t mode)
 {
@@ -80,7 +91,7 @@ int file_put(const char *path, mode_t mode)
     }
     if (fd < 0 && is_there)
         fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
-    if (fd < 0 || copy(STDIN_FILENO, fd) < 0)
+    if (fd < 0 || copy(STDIN_FILENO, fd) < 0 || !is_whole())
         return fail(path);
     if (unfinished[0] != '\0' && (fchmod(fd, mode) < 0 || rename(unfinished, path) < 0))
         return fail(path);

@@ -32,6 +32,8 @@ struct job {
     pid_t pid;
     /* What the process says of itself before it is the command; -1: it is. */
     int status_fd;
+    /* A file's: gets a byte when all of the file has been passed on; -1: there is none, or it has had it. */
+    int whole_fd;
     /* Our ends of its standard streams; with a terminal, standard input's is that for all. -1: closed. */
     int fds[AGENT_STREAM_COUNT];
     bool started_due;
@@ -69,7 +71,11 @@ bool job_work(struct job *job, struct agent_queue *out, int64_t now);
 
 /* ---- file.c ---- */
 
-/* In a job's process: a file from standard input, or to standard output. The exit status. */
+/*
+ * In a job's process: a file from standard input, or to standard output. The exit status. Whether the end of the input
+ * is the file's, a byte on FILE_WHOLE_FD tells: an agent that is killed ends it, too.
+ */
+enum { FILE_WHOLE_FD = 3 };
 int file_put(const char *path, mode_t mode);
 int file_get(const char *path);
 

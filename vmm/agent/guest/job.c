@@ -76,7 +76,7 @@ struct task {
     const struct agent_file *file;
 };
 
-static void run_child(const struct task *task, const int ends[AGENT_STREAM_COUNT], int status_fd)
+static void run_child(const struct task *task, const int ends[AGENT_STREAM_COUNT], int whole_fd, int status_fd)
 {
     struct child_failure failure;
     sigset_t none;
@@ -98,7 +98,9 @@ static void run_child(const struct task *task, const int ends[AGENT_STREAM_COUNT
         _exit(written == (ssize_t)sizeof(failure) ? 127 : 126);
     }
     /* Not just that one: with our own end of its input open, it would never see the end of that. */
-    for (int fd = STDERR_FILENO + 1; fd < FD_MAX; fd++)
+    if (dup2(whole_fd, FILE_WHOLE_FD) < 0)
+        close(FILE_WHOLE_FD);
+    for (int fd = FILE_WHOLE_FD + 1; fd < FD_MAX; fd++)
         close(fd);
     _exit(task->type == AGENT_PUT ? file_put(task->file->path, (mode_t)task->file->mode) : file_get(task->file->path));
 }
@@ -124,6 +126,7 @@ static void release(struct job *job)
     for (int i = 0; i < AGENT_STREAM_COUNT; i++)
         close_fd(&job->fds[i]);
     close_fd(&job->status_fd);
+    close_fd(&job->whole_fd);
     free(job->input.bytes);
     *job = (struct job){0};
 }
@@ -178,17 +181,21 @@ static bool start(struct job *job, const struct task *task)
 {
     int ends[AGENT_STREAM_COUNT] = {-1, -1, -1};
     int status[2] = {-1, -1};
+    int whole[2] = {-1, -1};
 
     job->is_tty = task->type == AGENT_EXEC && (task->exec->flags & AGENT_EXEC_TTY);
     const bool has_streams = job->is_tty ? open_terminal(job, task->exec, ends) : open_pipes(job, ends);
-    job->pid = has_streams && pipe2(status, O_CLOEXEC | O_NONBLOCK) == 0 ? fork() : -1;
+    const bool has_whole = task->type != AGENT_PUT || pipe2(whole, O_CLOEXEC) == 0;
+    job->pid = has_streams && has_whole && pipe2(status, O_CLOEXEC | O_NONBLOCK) == 0 ? fork() : -1;
     const int why = errno;
     if (job->pid == 0)
-        run_child(task, ends, status[1]);
+        run_child(task, ends, whole[0], status[1]);
     job->status_fd = status[0];
+    job->whole_fd = whole[1];
     for (int i = 0; i < AGENT_STREAM_COUNT; i++)
         close_fd(&ends[i]);
     close_fd(&status[1]);
+    close_fd(&whole[0]);
     return job->pid > 0 || fail(job, AGENT_FAILED, "the guest has no process for it", why);
 }
 
@@ -213,6 +220,7 @@ bool job_begin(struct job *job, const struct agent_frame *frame)
         .is_used = true,
         .id = frame->id,
         .status_fd = -1,
+        .whole_fd = -1,
         .fds = {-1, -1, -1},
         .windows = {AGENT_WINDOW, AGENT_WINDOW, AGENT_WINDOW},
         .input_window = AGENT_WINDOW,
@@ -373,8 +381,12 @@ static void write_input(struct job *job)
         agent_queue_take(&job->input, (size_t)written);
         job->credit_due += (uint32_t)written;
     }
-    if (job->input_ended && !job->is_tty)
-        close_fd(&job->fds[AGENT_STDIN]);
+    if (!job->input_ended || job->is_tty)
+        return;
+    if (job->whole_fd >= 0)
+        (void)!write(job->whole_fd, "", 1);
+    close_fd(&job->whole_fd);
+    close_fd(&job->fds[AGENT_STDIN]);
 }
 
 static void send_numbers(const struct job *job, struct agent_queue *out, uint8_t type, uint8_t stream, uint32_t first,

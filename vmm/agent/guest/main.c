@@ -18,7 +18,7 @@ static const char usage[] =
     "\n"
     "Does in a guest of quire's what 'quire exec' asks for, by way of the virtio-console port\n"
     "quire.agent or, where there is none, of the second serial port.\n"
-    "  --init         as the first process, which it is taken for without options, too: mounts\n"
+    "  --init         as the first process, which it need not be told: mounts\n"
     "                 what there has to be, loads modules, runs quire.run=COMMAND of the\n"
     "                 kernel's command line, if that is there, and powers off after it\n"
     "  --background   goes there; ends at once, with status 1, where there is no such port\n"
@@ -114,12 +114,13 @@ static int run_in_foreground(void)
 
 int main(int argc, char *argv[])
 {
-    if ((argc == 1 && getpid() == 1) || (argc == 2 && strcmp(argv[1], "--init") == 0))
-        return run_as_init();
     if (argc == 2 && strcmp(argv[1], "--background") == 0)
         return run_in_background();
     if (argc == 2 && strcmp(argv[1], "--foreground") == 0)
         return run_in_foreground();
+    /* The kernel gives its first process the words of its command line that it does not know itself. */
+    if (getpid() == 1 || (argc == 2 && strcmp(argv[1], "--init") == 0))
+        return run_as_init();
     fputs(usage, argc == 2 && strcmp(argv[1], "--help") == 0 ? stdout : stderr);
     return argc == 2 && strcmp(argv[1], "--help") == 0 ? 0 : 2;
 }
