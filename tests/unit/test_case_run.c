@@ -548,7 +548,7 @@ static void make_socket(const char *words, const char *steps)
 
 START_TEST(gdb_gets_commands_and_its_output_is_matched)
 {
-    install_gdb("for word in \"$@\"; do file=$word; done; sed 's/^/word /' \"$file\"");
+    install_gdb("for word in \"$@\"; do echo \"word $word\"; done; sed 's/^/word /' \"$word\"");
     make_socket("print:one", "[[step]]\ngdb = ['info registers', 'next']\noutput = 'word info (?<what>\\w+)'\n"
                              "[[step]]\nsend = '${what}'\n");
     check_passed();
