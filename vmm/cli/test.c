@@ -409,6 +409,7 @@ static int serve(struct test *test)
     session_start(test->session);
     const int result = event_loop_run(test->loop, &error);
     test->results->duration_ns = now_ns() - test->started_ns;
+    interrupts_release(test->interrupts);
     progress_destroy(test->progress);
     test->progress = NULL;
     if (result < 0)

@@ -26,7 +26,7 @@ static void on_signal(void *context, uint32_t events)
         interrupts->callback(interrupts->context, (int)info.ssi_signo, ++interrupts->count);
 }
 
-static int open_signals(void)
+static sigset_t all_of_them(void)
 {
     sigset_t signals;
 
@@ -34,6 +34,13 @@ static int open_signals(void)
     (void)sigaddset(&signals, SIGINT);
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGHUP);
+    return signals;
+}
+
+static int open_signals(void)
+{
+    const sigset_t signals = all_of_them();
+
     (void)sigprocmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -55,6 +62,14 @@ struct interrupts *interrupts_create(struct event_loop *loop, interrupts_callbac
         return interrupts;
     interrupts_destroy(interrupts);
     return NULL;
+}
+
+void interrupts_release(struct interrupts *interrupts)
+{
+    const sigset_t signals = all_of_them();
+
+    event_loop_remove(interrupts->loop, interrupts->fd);
+    (void)sigprocmask(SIG_UNBLOCK, &signals, NULL);
 }
 
 void interrupts_destroy(struct interrupts *interrupts)

@@ -14,11 +14,14 @@ struct interrupts;
 typedef void interrupts_callback(void *context, int number, unsigned count);
 
 /*
- * Blocks the signals, for good: whoever makes a process has to unblock them there. For a process with one thread.
- * NULL with *error.
+ * Blocks the signals, until they are released: whoever makes a process has to unblock them there. For a process with
+ * one thread. NULL with *error.
  */
 struct interrupts *interrupts_create(struct event_loop *loop, interrupts_callback *callback, void *context,
                                      struct error *error);
+
+/* The loop has ended: from here on the signals end the process, as they do where nobody takes them. */
+void interrupts_release(struct interrupts *interrupts);
 
 /* Takes NULL. */
 void interrupts_destroy(struct interrupts *interrupts);
