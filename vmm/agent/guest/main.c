@@ -13,16 +13,15 @@
 
 enum { RESTART_MILLISECONDS = 200, LOOK_MILLISECONDS = 50 };
 
-static const char usage[] =
-    "usage: quire-agent [--init | --background | --foreground]\n"
-    "\n"
-    "Does in a guest of quire's what 'quire exec' asks for, by way of the virtio-console port\n"
-    "quire.agent or, where there is none, of the second serial port.\n"
-    "  --init         as the first process, which it need not be told: mounts\n"
-    "                 what there has to be, loads modules, runs quire.run=COMMAND of the\n"
-    "                 kernel's command line, if that is there, and powers off after it\n"
-    "  --background   goes there; ends at once, with status 1, where there is no such port\n"
-    "  --foreground   stays, for a supervisor such as systemd; waits for the port\n";
+static const char usage[] = "usage: quire-agent [--init | --background | --foreground]\n"
+                            "\n"
+                            "Does in a guest of quire's what 'quire exec' asks for, by way of the virtio-console port\n"
+                            "quire.agent or, where there is none, of the second serial port.\n"
+                            "  --init         as the first process, which it need not be told: mounts\n"
+                            "                 what there has to be, loads modules, runs quire.run=COMMAND of the\n"
+                            "                 kernel's command line, if that is there, and powers off after it\n"
+                            "  --background   goes there; ends at once, with status 1, where there is no such port\n"
+                            "  --foreground   stays, for a supervisor such as systemd; waits for the port\n";
 
 /* Waits for a port, for so long at the most; -1: for ever. */
 static int wait_for_port(int milliseconds)
