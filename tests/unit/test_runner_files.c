@@ -152,6 +152,8 @@ START_TEST(temporary_folders_of_who_was_killed_go)
     }
     char left[PATH_MAX] = "";
     ck_assert_int_gt(read(ends[0], left, sizeof(left) - 1), 0);
+    /* Somebody else's, by its name. */
+    ck_assert_int_eq(mkdir("quire-run-abcdef", 0700), 0);
     char *other = folders_make_temporary(&error);
     ck_assert(exists(left));
     ck_assert_int_eq(kill(child, SIGKILL), 0);
@@ -160,6 +162,7 @@ START_TEST(temporary_folders_of_who_was_killed_go)
     free(other);
     other = folders_make_temporary(&error);
     ck_assert(!exists(left));
+    ck_assert(exists("quire-run-abcdef"));
     ck_assert(exists(kept));
     ck_assert(exists(other));
     folders_remove(other);

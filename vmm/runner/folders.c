@@ -17,7 +17,9 @@
 enum { NAME_LENGTH_MAX = 200, NAME_TRIES = 10000, DESCRIPTORS = 16 };
 /* A socket's path has 107 bytes at the most (unix(7)); what is behind the folder's has to fit, too. */
 enum { TEMPORARY_LENGTH_MAX = 50, TEMPORARY_TRIES = 100 };
-#define TEMPORARY_PREFIX "quire-test-"
+#define TEMPORARY_PREFIX "quire-run-"
+/* A file in it: a name alone may be anybody's. */
+#define TEMPORARY_MARK ".quire-temporary"
 
 /* ---- Removing ---- */
 
@@ -178,7 +180,8 @@ static void remove_abandoned(const char *base)
             asprintf(&path, "%s/%s", base, entry->d_name) < 0)
             continue;
         const int fd = open_temporary(path);
-        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        if (fd >= 0 && faccessat(fd, TEMPORARY_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
+            flock(fd, LOCK_EX | LOCK_NB) == 0)
             folders_remove(path);
         if (fd >= 0)
             close(fd);
@@ -187,7 +190,8 @@ static void remove_abandoned(const char *base)
     (void)closedir(folder);
 }
 
-/* Locks a folder that has just been made, and may be taken for an abandoned one until then: false if it is gone. */
+/* Locks and marks a folder that has just been made, and may be taken for an abandoned one until then: false if it is
+ * gone. */
 static bool lock_temporary(const char *path)
 {
     struct stat status;
@@ -201,6 +205,9 @@ static bool lock_temporary(const char *path)
         close(fd);
         return false;
     }
+    const int mark = openat(fd, TEMPORARY_MARK, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (mark >= 0)
+        close(mark);
     /* It stays open: the kernel gives the lock back when the process ends, whatever ends it. */
     return true;
 }
