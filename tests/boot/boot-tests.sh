@@ -53,15 +53,7 @@ kernel_test() {
 # Real drivers on real devices: each kernel, each transport, with one vCPU and with four.
 disk_tests() {
     local image=$root/build/guest/disk/disk.img
-    linux 'boot: 20 power cuts' 2048 "$root/tests/boot/power-cut" "$root/build/release/bin/quire" \
-        "$root/build/guest/6.1" 20
-    if ((EUID != 0)); then
-        skip 'guest: disk, and boots of it' 'making the image and a tap takes root'
-        return
-    fi
-    need_packages iproute2 bsdutils perl-base e2fsprogs
-    run 'guest: disk' "$root/tools/guest" disk
-    run 'guest: disk, its file system' e2fsck -fn "$image"
+    ((EUID == 0)) || return 0
     debian 6.1 1 pci
     debian 6.1 4 mmio
     debian 6.12 4 pci
@@ -69,33 +61,65 @@ disk_tests() {
     boot_case agent-systemd 6.1 1 1024 bzImage "$image"
 }
 
-boot_tests() {
+power_cuts() {
+    linux 'boot: 20 power cuts' 2048 "$root/tests/boot/power-cut" "$root/build/release/bin/quire" \
+        "$root/build/guest/6.1" 20
+}
+
+# kernel_boots KERNEL: what only the shell can say of it.
+kernel_boots() {
+    local kernel=$1
+    gdb_linux "$kernel" 1
+    gdb_linux "$kernel" 4
+    boot_case maps "$kernel" 2 256 bzImage
+    boot_case agent "$kernel" 2 256 bzImage
+    boot_case agent-serial "$kernel" 1 256 bzImage
+    boot_case agent-init "$kernel" 1 256 bzImage
+    kernel_test "$kernel"
+}
+
+# kernel_reports KERNEL: the bed has room for the largest guest and itself.
+kernel_reports() {
+    scenarios "boot: $1" 7168 report.toml -- --filter "kernel=$1-bzImage" --filter "kernel=$1-vmlinux"
+}
+
+failing_boots() { must_fail 'boot: failing' "$root"/tests/boot/failing/*.toml; }
+hostile_boots() { must_fail 'boot: hostile' "$root"/tests/boot/hostile/*.toml; }
+
+small_boots() {
+    scenarios 'boot: small' 2048 small
+    kernel_test small
+    linux 'boot: bisect' 2048 "$root/tests/farm/bisect" "$root/build/release/bin/quire" "$root/build/guest/small"
+}
+
+# prepare_guests MODE: all that takes packages or the network, before any of them boots.
+prepare_guests() {
     local mode=$1 kernel
+    need_packages iproute2 bsdutils perl-base e2fsprogs git jq
     for kernel in 6.1 6.12; do
         run "guest: $kernel" "$root/tools/guest" fetch "$kernel"
         run "guest: $kernel, initrd" "$root/tools/guest" initrd "$kernel"
         run "guest: $kernel, provoke" "$root/tools/guest" provoke "$kernel"
-        boot_case maps "$kernel" 2 256 bzImage
         run "guest: $kernel, symbols" "$root/tools/guest" symbols "$kernel"
-        gdb_linux "$kernel" 1
-        gdb_linux "$kernel" 4
-        boot_case agent "$kernel" 2 256 bzImage
-        boot_case agent-serial "$kernel" 1 256 bzImage
-        boot_case agent-init "$kernel" 1 256 bzImage
-        kernel_test "$kernel"
     done
-    # The bed has room for the largest guest and itself.
-    for kernel in 6.1 6.12; do
-        scenarios "boot: $kernel" 7168 report.toml -- --filter "kernel=$kernel-bzImage" --filter "kernel=$kernel-vmlinux"
-    done
-    scenarios boot 2048 agent-as-init.toml crash.toml reboot.toml reset-exit.toml steps.toml trouble.toml trouble-ends.toml
-    must_fail 'boot: failing' "$root"/tests/boot/failing/*.toml
-    must_fail 'boot: hostile' "$root"/tests/boot/hostile/*.toml
-    disk_tests
+    if ((EUID == 0)); then
+        run 'guest: disk' "$root/tools/guest" disk
+        run 'guest: disk, its file system' e2fsck -fn "$root/build/guest/disk/disk.img"
+    else
+        skip 'guest: disk, and boots of it' 'making the image and a tap takes root'
+    fi
     if [[ $mode == full ]]; then
         run 'guest: small' "$root/tools/guest" small
         run 'guest: small, initrd' "$root/tools/guest" initrd small
-        scenarios 'boot: small' 2048 small
-        kernel_test small
     fi
+    linux 'boot: a host for guests' 2048 true
+}
+
+# choose_boot_tests MODE: functions, with words, into $boot_tests, the longest first.
+choose_boot_tests() {
+    # shellcheck disable=SC2034 # whoever sources this has it
+    boot_tests=(failing_boots 'kernel_boots 6.1' 'kernel_boots 6.12' 'kernel_reports 6.1' 'kernel_reports 6.12' disk_tests
+        'scenarios boot 2048 agent-as-init.toml crash.toml reboot.toml reset-exit.toml steps.toml trouble.toml trouble-ends.toml'
+        hostile_boots power_cuts)
+    [[ $1 != full ]] || boot_tests+=(small_boots)
 }
