@@ -1,50 +1,14 @@
 /* The command line of quire test --kernel. */
-#include "vmm/cli/options.h"
-
-#include "unit_test.h"
+#include "command_line.h"
 
 #include <string.h>
 #include <unistd.h>
-
-static struct options options;
-static struct error error;
-static char *argv[64];
-
-static void teardown(void)
-{
-    options_free(&options);
-}
-
-/* Splits at '|'. */
-static int parse(const char *line)
-{
-    static char words[512];
-    char *rest = words;
-    int argc = 0;
-
-    options_free(&options);
-    strcpy(words, line);
-    while (rest != NULL)
-        argv[argc++] = strsep(&rest, "|");
-    argv[argc] = NULL;
-    FILE *out = fopen("/dev/null", "we");
-    const int result = options_parse(argc, argv, out, &options, &error);
-    (void)fclose(out);
-    return result;
-}
 
 static const struct kernel_test_options *parsed(const char *line)
 {
     ck_assert_msg(parse(line) == 0, "%s: %s", line, error.text);
     ck_assert_int_eq(options.command, OPTIONS_KERNEL_TEST);
     return &options.kernel_test;
-}
-
-static void expect_error(const char *line, const char *text)
-{
-    ck_assert_int_eq(parse(line), -1);
-    ck_assert_int_eq(error.kind, ERROR_CONFIG);
-    ck_assert_msg(strstr(error.text, text) != NULL, "%s: %s", line, error.text);
 }
 
 START_TEST(a_kernel_and_a_command)

@@ -1,42 +1,7 @@
 /* The command line of quire test. */
-#include "vmm/cli/options.h"
-
-#include "unit_test.h"
+#include "command_line.h"
 
 #include <string.h>
-
-static struct options options;
-static struct error error;
-static char words[512];
-static char *argv[64];
-
-static void teardown(void)
-{
-    options_free(&options);
-}
-
-/* Splits at blanks. */
-static int parse(const char *line)
-{
-    int argc = 0;
-
-    options_free(&options);
-    strcpy(words, line);
-    for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    argv[argc] = NULL;
-    FILE *out = fopen("/dev/null", "w");
-    const int result = options_parse(argc, argv, out, &options, &error);
-    (void)fclose(out);
-    return result;
-}
-
-static void expect_error(const char *line, const char *text)
-{
-    ck_assert_int_eq(parse(line), -1);
-    ck_assert_int_eq(error.kind, ERROR_CONFIG);
-    ck_assert_msg(strstr(error.text, text) != NULL, "%s: %s", line, error.text);
-}
 
 START_TEST(a_scenario_is_enough)
 {
