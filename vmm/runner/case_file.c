@@ -1,6 +1,7 @@
 #include "vmm/runner/case_file.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,8 @@ int case_file_close(struct case_file *file)
     file->file = NULL;
     if (out == NULL)
         return 0;
+    if (file->lost > 0)
+        fprintf(out, "\n[%" PRIu64 " bytes more were left out]\n", file->lost);
     const bool failed = ferror(out);
     return fclose(out) != 0 || failed ? -1 : 0;
 }

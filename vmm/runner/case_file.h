@@ -24,7 +24,7 @@ struct case_file {
 /* Makes the file, of at most limit bytes. -1 with *error; a zeroed struct is one that takes nothing. */
 int case_file_open(struct case_file *file, const char *folder, const char *name, uint64_t limit, struct error *error);
 
-/* What does not fit is left out from here on, in whole pieces. */
+/* What does not fit is left out from here on, in whole pieces; the last line says how much. */
 void case_file_write(struct case_file *file, const char *bytes, size_t length);
 
 /* What was written can be read by others. */
