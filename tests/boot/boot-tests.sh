@@ -97,5 +97,6 @@ boot_tests() {
         run 'guest: small, initrd' "$root/tools/guest" initrd small
         scenarios 'boot: small' 2048 small
         kernel_test small
+        linux 'boot: bisect' 2048 "$root/tests/farm/bisect" "$root/build/release/bin/quire" "$root/build/guest/small"
     fi
 }
