@@ -17,8 +17,7 @@
 enum { NAME_LENGTH_MAX = 200, NAME_TRIES = 10000, DESCRIPTORS = 16 };
 /* A socket's path has 107 bytes at the most (unix(7)); what is behind the folder's has to fit, too. */
 enum { TEMPORARY_LENGTH_MAX = 50, TEMPORARY_TRIES = 100 };
-#define TEMPORARY_PREFIX "quire-run-"
-/* A file in it: a name alone may be anybody's. */
+#define TEMPORARY_PREFIX "quire-test-"
 #define TEMPORARY_MARK ".quire-temporary"
 
 /* ---- Removing ---- */
@@ -152,18 +151,24 @@ char *folders_open_report(const char *path, struct error *error)
 
 /* ---- Others ---- */
 
-/* A temporary folder, to be locked: by who uses it, until his end, or by who removes it. -1: no such folder of ours. */
-static int open_temporary(const char *path)
+/*
+ * The mark in a temporary folder, to be locked: by who uses the folder, until his end, or by who removes it. A folder
+ * without one is not such a folder, whatever its name. -1: none, or not ours.
+ */
+static int open_mark(const char *path, int how)
 {
     struct stat status;
-    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int folder = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int fd = folder < 0 ? -1 : openat(folder, TEMPORARY_MARK, O_RDWR | O_NOFOLLOW | O_CLOEXEC | how, 0600);
 
-    if (fd < 0)
+    if (fd >= 0 && (fstat(folder, &status) < 0 || status.st_uid != geteuid())) {
+        close(folder);
+        close(fd);
         return -1;
-    if (fstat(fd, &status) == 0 && status.st_uid == geteuid())
-        return fd;
-    close(fd);
-    return -1;
+    }
+    if (folder >= 0)
+        close(folder);
+    return fd;
 }
 
 /* Those of runs that were killed, which nobody has locked any more. */
@@ -179,9 +184,8 @@ static void remove_abandoned(const char *base)
         if (strncmp(entry->d_name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) != 0 ||
             asprintf(&path, "%s/%s", base, entry->d_name) < 0)
             continue;
-        const int fd = open_temporary(path);
-        if (fd >= 0 && faccessat(fd, TEMPORARY_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
-            flock(fd, LOCK_EX | LOCK_NB) == 0)
+        const int fd = open_mark(path, 0);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
             folders_remove(path);
         if (fd >= 0)
             close(fd);
@@ -190,12 +194,11 @@ static void remove_abandoned(const char *base)
     (void)closedir(folder);
 }
 
-/* Locks and marks a folder that has just been made, and may be taken for an abandoned one until then: false if it is
- * gone. */
+/* Locks a folder that has just been made, and may be taken for an abandoned one until then: false if it is gone. */
 static bool lock_temporary(const char *path)
 {
     struct stat status;
-    const int fd = open_temporary(path);
+    const int fd = open_mark(path, O_CREAT | O_EXCL);
 
     if (fd < 0)
         return false;
@@ -205,9 +208,6 @@ static bool lock_temporary(const char *path)
         close(fd);
         return false;
     }
-    const int mark = openat(fd, TEMPORARY_MARK, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (mark >= 0)
-        close(mark);
     /* It stays open: the kernel gives the lock back when the process ends, whatever ends it. */
     return true;
 }
