@@ -1,6 +1,7 @@
 /*
  * How fast a console is watched: a boot log over and over, in portions as a serial port or a pipe gives them, with all
- * signatures of trouble and a pattern that is expected and never comes.
+ * signatures of trouble and a pattern that is expected and never comes; or one, 16 that must not come and 3 that are
+ * ignored.
  * usage: bench_console_watch ROUNDS [MIB [LOG]]; prints samples for tools/bench: who, quantity, MB for each second of
  * the processor
  */
@@ -83,6 +84,52 @@ static void fill_with_file(char *bytes, size_t size, const char *path)
     fclose(file);
 }
 
+static struct pattern *compile(const char *text)
+{
+    struct pattern_failure failure;
+    struct pattern *pattern = pattern_compile(text, &failure);
+
+    must(pattern != NULL, text);
+    return pattern;
+}
+
+static void measure_twenty(const char *quantity, const char *bytes, size_t size, size_t portion)
+{
+    static const char *const texts[] = {
+        "^login: never",           "No working init found",
+        "Unable to mount root",    "error: .*failed",
+        "segfault at [0-9a-f]+",   "I/O error, dev \\w+",
+        "Out of memory: Killed",   "not found",
+        "timed out waiting",       "Call Trace:",
+        "EXT4-fs error",           "read-only file system",
+        "invalid opcode",          "Failed to start \\S+",
+        "Dependency failed for",   "degraded",
+        "emergency mode",          "WARNING: .* at drivers/",
+        "INFO: task \\S+ blocked", "BUG: workqueue lockup",
+    };
+    enum { FORBIDDEN = CONSOLE_FORBIDDEN_MAX, ALL = sizeof(texts) / sizeof(texts[0]) };
+    struct pattern *patterns[ALL];
+
+    for (size_t i = 0; i < ALL; i++)
+        patterns[i] = compile(texts[i]);
+    const struct console_watch_options options = {.ignored = patterns + 1 + FORBIDDEN,
+                                                  .ignored_count = ALL - 1 - FORBIDDEN};
+    struct error error;
+    struct console_watch *watch = console_watch_create(&options, &error);
+    must(watch != NULL, "making a watch");
+    console_watch_expect(watch, patterns[0], patterns + 1, FORBIDDEN);
+    const double begin = now();
+    for (size_t at = 0; at < size; at += portion)
+        console_watch_feed(watch, at, bytes + at, size - at < portion ? size - at : portion);
+    const double took = now() - begin;
+    must(console_watch_state(watch) == CONSOLE_WAITING, "not finding any");
+    printf("quire\t%s\t%.1f\n", quantity, (double)size / took / 1e6);
+    fflush(stdout);
+    console_watch_free(watch);
+    for (size_t i = 0; i < ALL; i++)
+        pattern_free(patterns[i]);
+}
+
 static void measure(const char *quantity, const char *bytes, size_t size, size_t portion, const char *text)
 {
     const struct console_watch_options options = {0};
@@ -119,6 +166,8 @@ int main(int argc, char **argv)
         measure("pipe-64KiB", bytes, size, 65536, "^login: never(?<name>\\w+)");
         measure("pipe-4KiB", bytes, size, 4096, "^login: never(?<name>\\w+)");
         measure("serial-16B", bytes, size / 10, 16, "^login: never(?<name>\\w+)");
+        measure_twenty("twenty-64KiB", bytes, size, 65536);
+        measure_twenty("twenty-4KiB", bytes, size, 4096);
         measure("hard-pattern", bytes, size, 4096, "\\w+ \\d+ (?:never|nowhere)");
     }
     memset(bytes, 'x', size);
