@@ -206,6 +206,8 @@ START_TEST(steps_are_taken_in_their_order)
     free(text);
     text = read_file("machine.toml");
     ck_assert_ptr_nonnull(strstr(text, "backend = \"stdio\""));
+    /* Sockets that are gone with the machine. */
+    ck_assert_ptr_null(strstr(text, rig.folder));
     free(text);
     text = read_file("maps.svg");
     ck_assert_ptr_nonnull(strstr(text, "<svg"));
@@ -535,7 +537,9 @@ static void make_socket(const char *words, const char *steps)
     struct error error;
 
     start(words, steps);
-    char *text = read_file("machine.toml");
+    char name[32];
+    (void)snprintf(name, sizeof(name), "%zx.toml", (size_t)(uintptr_t)rig.run);
+    char *text = read_file(name);
     const char *at = strstr(text, "[gdb]\nlisten = \"unix:");
     ck_assert_ptr_nonnull(at);
     at += strlen("[gdb]\nlisten = \"unix:");

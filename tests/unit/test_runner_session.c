@@ -194,6 +194,21 @@ START_TEST(what_is_too_large_runs_alone)
 }
 END_TEST
 
+START_TEST(what_no_host_could_run_is_broken)
+{
+    fake_cases.decide = take_1_ms;
+    runner_add_scenario("a.toml", 4, 64);
+    runner_add_scenario("ba.toml", 1, 1u << 20);
+    ck_assert_int_eq(runner_load("ba.toml a.toml"), 0);
+    settings.memory = 1024ull << 20;
+    run();
+    ck_assert_uint_eq(fake_cases.started, 4);
+    ck_assert_uint_eq(results_tally(results, RESULT_PASSED), 4);
+    ck_assert_uint_eq(results_tally(results, RESULT_BROKEN), 1);
+    ck_assert_ptr_nonnull(strstr(results->cases[0]->message, "give it less memory"));
+}
+END_TEST
+
 START_TEST(the_longest_are_first_and_results_as_planned)
 {
     load(3, 64);
@@ -519,6 +534,7 @@ int main(void)
     tcase_add_test(cases, no_more_at_a_time_than_wanted);
     tcase_add_test(cases, no_more_than_there_is_memory_for);
     tcase_add_test(cases, what_is_too_large_runs_alone);
+    tcase_add_test(cases, what_no_host_could_run_is_broken);
     tcase_add_test(cases, the_longest_are_first_and_results_as_planned);
     tcase_add_loop_test(cases, what_breaks_touches_no_other, 0, 4);
     tcase_add_test(cases, all_may_be_refused);

@@ -183,13 +183,34 @@ static void write_maps(const void *plan, FILE *out)
     maps_write_svg(plan, out);
 }
 
+/* The file that the machine runs from names sockets that nobody else has a use for, so it is no artefact. */
+static int write_running(struct case_run *run, const struct config *config, struct error *error)
+{
+    struct case_file file;
+    char *name = NULL;
+
+    if (asprintf(&name, "%zx.toml", (size_t)(uintptr_t)run) < 0 ||
+        asprintf(&run->machine_path, "%s/%s", run->settings.sockets, name) < 0) {
+        free(name);
+        return error_set(error, ERROR_HOST, "out of memory");
+    }
+    int result = case_file_open(&file, run->settings.sockets, name, 0, error);
+    if (result == 0) {
+        config_print(config, file.file);
+        if (case_file_close(&file) < 0)
+            result = error_set(error, ERROR_HOST, "%s cannot be written", run->machine_path);
+    }
+    free(name);
+    return result;
+}
+
 static int write_machine(struct case_run *run, struct config *config, struct error *error)
 {
     struct memory_plan plan;
 
-    if (adapt(run, config, error) < 0 || write_file(run, "machine.toml", config, write_config, error) < 0 ||
-        config_complete(config, error) < 0 || config_check(config, error) < 0 ||
-        memory_plan_create(config, &plan, error) < 0)
+    if (write_file(run, "machine.toml", config, write_config, error) < 0 || adapt(run, config, error) < 0 ||
+        write_running(run, config, error) < 0 || config_complete(config, error) < 0 ||
+        config_check(config, error) < 0 || memory_plan_create(config, &plan, error) < 0)
         return -1;
     const int result = write_file(run, "maps.svg", &plan, write_maps, error);
     memory_plan_free(&plan);
@@ -218,7 +239,6 @@ int case_start_machine(struct case_run *run, struct error *error)
     const struct machine_process_handlers handlers = {
         .console = on_console, .log = on_log, .ended = on_end, .context = run};
     struct config config = {0};
-    char *file = NULL;
     int result = scenario_case_config(run->scenario, run->index, run->settings.options, &config, error);
 
     if (result == 0)
@@ -228,10 +248,7 @@ int case_start_machine(struct case_run *run, struct error *error)
         return -1;
     if (has_kind(run, reads_ktap) && (run->console_ktap = ktap_create(error)) == NULL)
         return -1;
-    if (asprintf(&file, "%s/machine.toml", run->settings.folder) < 0)
-        return error_set(error, ERROR_HOST, "out of memory");
-    run->machine = machine_process_start(run->loop, run->settings.quire, file, &handlers, error);
-    free(file);
+    run->machine = machine_process_start(run->loop, run->settings.quire, run->machine_path, &handlers, error);
     return run->machine != NULL ? 0 : -1;
 }
 
@@ -248,6 +265,10 @@ void case_end_machine(struct case_run *run)
 {
     machine_process_destroy(run->machine);
     run->machine = NULL;
+    if (run->machine_path != NULL)
+        (void)unlink(run->machine_path);
+    free(run->machine_path);
+    run->machine_path = NULL;
     remove_socket(&run->agent_address);
     remove_socket(&run->control_address);
     remove_socket(&run->gdb_address);

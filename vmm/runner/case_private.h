@@ -65,6 +65,8 @@ struct case_run {
     struct machine_process *machine;
     bool machine_has_ended;
     char *kernel;
+    /* The file that it runs from. */
+    char *machine_path;
     /* "unix:PATH" */
     char *agent_address;
     char *control_address;

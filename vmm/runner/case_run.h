@@ -6,7 +6,7 @@
  * bounds of memory and time, and ends. If this process dies, the machine does.
  *
  * Artefacts, in the case's folder, which are the result's attachments, too:
- *     machine.toml    the machine, for quire run
+ *     machine.toml    the machine, for quire run; the test's differs in its console and its sockets
  *     maps.svg        its memory maps
  *     console.log     what the guest printed, as it came
  *     console.timed   the same for people: lines "SECONDS TEXT", since the case's start; "SECONDS+TEXT" is more of the
@@ -40,7 +40,7 @@ struct case_run_settings {
     const char *quire;
     /* The case's folder, absolute; it is there. */
     const char *folder;
-    /* A folder for sockets, absolute and short; it is there, and nobody else's. Shared by runs. */
+    /* A folder for sockets and the like, absolute and short; it is there, and nobody else's. Shared by runs. */
     const char *sockets;
     /* As the scenario was loaded with. */
     const struct scenario_options *options;

@@ -10,6 +10,8 @@
 #include <time.h>
 
 static const size_t NO_STEP = SIZE_MAX;
+/* 8 bytes for each 4 KiB, in KVM alone (struct kvm_memory_slot, its arch.rmap), and as much again. */
+static const uint64_t MEMORY_PER_BOOKKEEPING = 256;
 
 /* One machine's place. */
 struct job {
@@ -279,6 +281,18 @@ static void break_result(struct result_case *result, const struct error *error)
 }
 
 /* false, with a broken result. */
+/* KVM and the kernel keep a few words for each page that a guest could touch, before it does. */
+static int refuse_memory(const struct session *session, const struct plan_case *one, struct error *error)
+{
+    if (one->memory / MEMORY_PER_BOOKKEEPING <= session->settings.memory)
+        return 0;
+    return error_set(
+        error, ERROR_CONFIG,
+        "its machine may take %llu MiB, for which alone the host's bookkeeping has no room in the %llu MiB "
+        "that are free; give it less memory",
+        (unsigned long long)(one->memory >> 20), (unsigned long long)(session->settings.memory >> 20));
+}
+
 static bool run_case(struct job *job, struct result_case *result)
 {
     const struct session *session = job->session;
@@ -287,6 +301,10 @@ static bool run_case(struct job *job, struct result_case *result)
     struct case_run_settings settings = session->settings.run;
     struct error error;
 
+    if (refuse_memory(session, one, &error) < 0) {
+        break_result(result, &error);
+        return false;
+    }
     job->folder = folders_make_for_case(session->settings.folder, result->name, &error);
     if (job->folder != NULL) {
         settings.folder = job->folder;
