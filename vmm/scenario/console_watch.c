@@ -36,6 +36,8 @@ struct console_watch {
     struct pattern *wanted;
     struct pattern *forbidden[CONSOLE_FORBIDDEN_MAX];
     size_t forbidden_count;
+    /* Whether one of them is there at all; NULL: each has to be asked. */
+    struct pattern *any_forbidden;
     size_t found_forbidden;
     struct console_line found;
     /* Where the search goes on. */
@@ -78,6 +80,7 @@ void console_watch_free(struct console_watch *watch)
 {
     if (watch == NULL)
         return;
+    pattern_free(watch->any_forbidden);
     trouble_scanner_free(watch->scanner);
     history_free(watch->history);
     free(watch);
@@ -90,6 +93,15 @@ static bool end_search(struct console_watch *watch, enum console_search state, c
     watch->state = state;
     watch->found = *line;
     return true;
+}
+
+/* None of the forbidden ones is in a line that has ended: nearly always so. */
+static bool is_free_of_forbidden(const struct console_watch *watch, const struct console_line *line)
+{
+    struct error error;
+
+    return watch->any_forbidden != NULL && pattern_match(watch->any_forbidden, line->text, line->length,
+                                                         watch->search_offset, false, &error) == PATTERN_NO_MATCH;
 }
 
 /*
@@ -106,7 +118,8 @@ static bool search_line(struct console_watch *watch, const struct console_line *
 
     if (wanted == PATTERN_FAILED)
         return end_search(watch, CONSOLE_FAILED, line);
-    for (size_t i = 0; i < watch->forbidden_count; i++) {
+    const size_t count = !unfinished && is_free_of_forbidden(watch, line) ? 0 : watch->forbidden_count;
+    for (size_t i = 0; i < count; i++) {
         struct pattern *pattern = watch->forbidden[i];
         const enum pattern_result result =
             pattern_match(pattern, line->text, line->length, watch->search_offset, unfinished, &watch->error);
@@ -170,6 +183,8 @@ void console_watch_expect(struct console_watch *watch, struct pattern *wanted, s
     watch->forbidden_count = count;
     for (size_t i = 0; i < count; i++)
         watch->forbidden[i] = forbidden[i];
+    pattern_free(watch->any_forbidden);
+    watch->any_forbidden = count > 1 ? pattern_any_of(forbidden, count) : NULL;
     if (watch->search_line < first) {
         watch->missed += first - watch->search_line;
         watch->search_line = first;
