@@ -522,11 +522,7 @@ static int status_of_machine(const struct kernel_test *test)
 {
     const struct machine_end *machine = machine_process_end(test->machine);
 
-    if (test->was_killed)
-        return 0;
-    if (machine->status == EXIT_STATUS_USAGE || machine->status == EXIT_STATUS_HOST_FAILED)
-        return machine->status;
-    return strcmp(machine->name, "killed") == 0 ? EXIT_STATUS_HOST_FAILED : 0;
+    return !test->was_killed && machine_end_is_hosts(machine) ? machine->status : 0;
 }
 
 static int fail_with_lines(const struct kernel_test *test, int status, const char *text)

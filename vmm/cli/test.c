@@ -3,6 +3,7 @@
 #include "devices/host/event_loop.h"
 #include "vmm/report/report.h"
 #include "vmm/runner/budget.h"
+#include "vmm/runner/clock.h"
 #include "vmm/runner/flakiness.h"
 #include "vmm/runner/folders.h"
 #include "vmm/runner/interrupts.h"
@@ -65,14 +66,6 @@ static int fail(const struct error *error)
 {
     complain(error);
     return status_of(error);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* ---- Which cases ---- */
@@ -405,10 +398,10 @@ static int serve(struct test *test)
     struct error error;
 
     test->results->started_at = time(NULL);
-    test->started_ns = now_ns();
+    test->started_ns = clock_now_ns();
     session_start(test->session);
     const int result = event_loop_run(test->loop, &error);
-    test->results->duration_ns = now_ns() - test->started_ns;
+    test->results->duration_ns = clock_now_ns() - test->started_ns;
     interrupts_release(test->interrupts);
     progress_destroy(test->progress);
     test->progress = NULL;

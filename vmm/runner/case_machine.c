@@ -1,8 +1,8 @@
 #include "vmm/runner/case_private.h"
 
 #include "vmm/maps/maps.h"
+#include "vmm/runner/symbols.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,7 +42,7 @@ static void on_line(void *context, const struct console_line *line)
 static void on_console(void *context, const char *bytes, size_t length)
 {
     struct case_run *run = context;
-    const uint64_t now = case_now_ns();
+    const uint64_t now = clock_now_ns();
 
     console_watch_feed(run->watch, now, bytes, length);
     case_set_timer(run, CASE_TIMER_QUIET, now + CONSOLE_QUIET_NS);
@@ -52,22 +52,8 @@ static void on_console(void *context, const char *bytes, size_t length)
 static void on_log(void *context, const char *bytes, size_t length)
 {
     struct case_run *run = context;
-    const size_t room = sizeof(run->log_tail) - 1;
-    size_t used = strlen(run->log_tail);
 
     case_file_write(&run->machine_log, bytes, length);
-    if (length > room) {
-        bytes += length - room;
-        length = room;
-    }
-    if (used + length > room) {
-        const size_t gone = used + length - room;
-        memmove(run->log_tail, run->log_tail + gone, used - gone);
-        used -= gone;
-    }
-    for (size_t i = 0; i < length; i++)
-        run->log_tail[used + i] = bytes[i] != '\0' ? bytes[i] : '?';
-    run->log_tail[used + length] = '\0';
 }
 
 static void on_end(void *context)
@@ -158,17 +144,24 @@ static int adapt(struct case_run *run, struct config *config, struct error *erro
     return 0;
 }
 
-/* Writes one of the case's files. */
-static int write_file(struct case_run *run, const char *name, const void *content,
+/* Writes a small file. */
+static int write_file(const char *folder, const char *name, const void *content,
                       void (*write)(const void *content, FILE *out), struct error *error)
 {
     struct case_file file;
 
-    if (case_file_open(&file, run->settings.folder, name, 0, error) < 0)
+    if (case_file_open(&file, folder, name, 0, error) < 0)
         return -1;
     write(content, file.file);
-    if (case_file_close(&file) < 0)
-        return error_set(error, ERROR_HOST, "%s/%s cannot be written", run->settings.folder, name);
+    return case_file_close(&file) < 0 ? error_set(error, ERROR_HOST, "%s/%s cannot be written", folder, name) : 0;
+}
+
+/* The same, as one of the case's. */
+static int write_artefact(struct case_run *run, const char *name, const void *content,
+                          void (*write)(const void *content, FILE *out), struct error *error)
+{
+    if (write_file(run->settings.folder, name, content, write, error) < 0)
+        return -1;
     case_attach(run, name);
     return 0;
 }
@@ -186,33 +179,25 @@ static void write_maps(const void *plan, FILE *out)
 /* The file that the machine runs from names sockets that nobody else has a use for, so it is no artefact. */
 static int write_running(struct case_run *run, const struct config *config, struct error *error)
 {
-    struct case_file file;
-    char *name = NULL;
+    char name[32];
 
-    if (asprintf(&name, "%zx.toml", (size_t)(uintptr_t)run) < 0 ||
-        asprintf(&run->machine_path, "%s/%s", run->settings.sockets, name) < 0) {
-        free(name);
+    (void)snprintf(name, sizeof(name), "%zx.toml", (size_t)(uintptr_t)run);
+    if (asprintf(&run->machine_path, "%s/%s", run->settings.sockets, name) < 0) {
+        run->machine_path = NULL;
         return error_set(error, ERROR_HOST, "out of memory");
     }
-    int result = case_file_open(&file, run->settings.sockets, name, 0, error);
-    if (result == 0) {
-        config_print(config, file.file);
-        if (case_file_close(&file) < 0)
-            result = error_set(error, ERROR_HOST, "%s cannot be written", run->machine_path);
-    }
-    free(name);
-    return result;
+    return write_file(run->settings.sockets, name, config, write_config, error);
 }
 
 static int write_machine(struct case_run *run, struct config *config, struct error *error)
 {
     struct memory_plan plan;
 
-    if (write_file(run, "machine.toml", config, write_config, error) < 0 || adapt(run, config, error) < 0 ||
+    if (write_artefact(run, "machine.toml", config, write_config, error) < 0 || adapt(run, config, error) < 0 ||
         write_running(run, config, error) < 0 || config_complete(config, error) < 0 ||
         config_check(config, error) < 0 || memory_plan_create(config, &plan, error) < 0)
         return -1;
-    const int result = write_file(run, "maps.svg", &plan, write_maps, error);
+    const int result = write_artefact(run, "maps.svg", &plan, write_maps, error);
     memory_plan_free(&plan);
     if (config->boot.kernel == NULL)
         return result;
@@ -251,6 +236,22 @@ int case_start_machine(struct case_run *run, struct error *error)
     run->machine = machine_process_start(run->loop, run->settings.quire, run->machine_path, &handlers, error);
     return run->machine != NULL ? 0 : -1;
 }
+
+/* ---- What others ask of it ---- */
+
+bool case_listens(const char *address)
+{
+    return access(address + strlen("unix:"), F_OK) == 0;
+}
+
+char *case_find_symbols(const struct case_run *run)
+{
+    if (run->settings.symbols != NULL)
+        return strdup(run->settings.symbols);
+    return run->kernel != NULL ? symbols_find(run->kernel) : NULL;
+}
+
+/* ---- Its end ---- */
 
 /* A machine that was killed leaves its sockets. */
 static void remove_socket(char **address)

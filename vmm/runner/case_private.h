@@ -9,6 +9,7 @@
 
 #include "vmm/runner/case_file.h"
 #include "vmm/runner/case_run.h"
+#include "vmm/runner/clock.h"
 #include "vmm/runner/line_match.h"
 #include "vmm/runner/machine_process.h"
 #include "vmm/scenario/console_watch.h"
@@ -79,8 +80,6 @@ struct case_run {
     struct case_file console_log;
     struct case_file console_timed;
     struct case_file machine_log;
-    /* The end of what the machine's process said. */
-    char log_tail[2048];
 
     int timer_fd;
     /* Of CLOCK_MONOTONIC, in ns; 0: it is not set. */
@@ -119,7 +118,7 @@ struct case_run {
     bool has_dump;
 };
 
-/* What a kind of step does. Any but begin may be NULL. */
+/* What a kind of step does. Any may be NULL. */
 struct step_kind {
     void (*begin)(struct case_run *run);
     /* The console has printed, or been silent for a while; or the machine has ended. */
@@ -145,6 +144,11 @@ int case_start_machine(struct case_run *run, struct error *error);
 /* Lets go of files and the machine. */
 void case_end_machine(struct case_run *run);
 
+/* Whether the machine listens at this address by now: one that has just started does soon. */
+bool case_listens(const char *address);
+/* The file with the kernel's symbols, which the caller frees; NULL: none is known of. */
+char *case_find_symbols(const struct case_run *run);
+
 /* ---- The verdict (case_verdict.c) ---- */
 
 /* Whether trouble of this kind makes the case fail. */
@@ -161,7 +165,6 @@ void case_conclude(struct case_run *run);
 
 /* ---- For steps ---- */
 
-uint64_t case_now_ns(void);
 static inline const struct scenario_step *case_step(const struct case_run *run)
 {
     return &run->scenario->steps[run->step];

@@ -1,7 +1,5 @@
 #include "vmm/runner/case_private.h"
 
-#include "vmm/machine/outcome.h"
-
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -36,14 +34,6 @@ static const struct step_kind *kind_of(const struct scenario_step *step)
 }
 
 /* ---- Time ---- */
-
-uint64_t case_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 void case_set_timer(struct case_run *run, enum case_timer timer, uint64_t at_ns)
 {
@@ -212,7 +202,7 @@ static void begin_step(struct case_run *run)
 
     run->step_has_begun = true;
     run->step_status = RESULT_NOT_RUN;
-    run->step_started_ns = case_now_ns();
+    run->step_started_ns = clock_now_ns();
     run->was_late[CASE_TIMER_STEP] = false;
     case_set_timer(run, CASE_TIMER_STEP, run->step_started_ns + step->timeout_ns);
     /* Not before there is a step that can fail for it. */
@@ -220,7 +210,8 @@ static void begin_step(struct case_run *run)
         case_set_timer(run, CASE_TIMER_CASE, run->started_ns + run->scenario->limit_ns);
     if (run->handlers.step != NULL)
         run->handlers.step(run->handlers.context, run->step);
-    kind_of(step)->begin(run);
+    if (kind_of(step)->begin != NULL)
+        kind_of(step)->begin(run);
 }
 
 static void leave_step(struct case_run *run)
@@ -283,7 +274,7 @@ static void fail_step(struct case_run *run)
     case_set_timer(run, CASE_TIMER_WAKE, 0);
     case_set_timer(run, CASE_TIMER_CASE, 0);
     case_set_timer(run, CASE_TIMER_PANIC, 0);
-    run->failed_at_ns = case_now_ns();
+    run->failed_at_ns = clock_now_ns();
     post_mortem_begin(run);
 }
 
@@ -292,7 +283,7 @@ static void fail_without_machine(struct case_run *run)
 {
     const struct machine_end *end = machine_process_end(run->machine);
 
-    if (end->status == EXIT_STATUS_USAGE || end->status == EXIT_STATUS_HOST_FAILED)
+    if (machine_end_is_hosts(end))
         case_step_break(run, "%s", end->text);
     else
         case_step_fail(run, "the machine ended: %s", end->text);
@@ -340,7 +331,7 @@ static void conclude(struct case_run *run)
 void case_advance(struct case_run *run)
 {
     if (run->phase == CASE_STEPS && run->timers[CASE_TIMER_PANIC] == 0 && case_has_panicked(run))
-        case_set_timer(run, CASE_TIMER_PANIC, case_now_ns() + PANIC_NS);
+        case_set_timer(run, CASE_TIMER_PANIC, clock_now_ns() + PANIC_NS);
     if (run->phase == CASE_STEPS)
         take_steps(run);
     if (run->phase == CASE_POST_MORTEM && run->machine_has_ended)
@@ -430,7 +421,7 @@ static void serve_timer(struct case_run *run, enum case_timer timer)
 static void on_timer(void *context, uint32_t events)
 {
     struct case_run *run = context;
-    const uint64_t now = case_now_ns();
+    const uint64_t now = clock_now_ns();
     uint64_t count;
 
     (void)events;
@@ -483,7 +474,7 @@ struct case_run *case_run_start(struct event_loop *loop, const struct scenario *
     run->handlers = *handlers;
     run->result = result;
     run->timer_fd = -1;
-    run->started_ns = case_now_ns();
+    run->started_ns = clock_now_ns();
     run->status = RESULT_PASSED;
     if (start(run, error) == 0)
         return run;

@@ -103,7 +103,7 @@ void case_record_step(struct case_run *run)
     if (result != NULL) {
         result->status = run->step_status;
         result->start_ns = run->step_started_ns - run->started_ns;
-        result->duration_ns = (run->failed_at_ns != 0 ? run->failed_at_ns : case_now_ns()) - run->step_started_ns;
+        result->duration_ns = (run->failed_at_ns != 0 ? run->failed_at_ns : clock_now_ns()) - run->step_started_ns;
         (void)result_set_text(&result->detail, run->step_detail, &error);
     }
     if (run->step_status == RESULT_FAILED || run->step_status == RESULT_BROKEN) {
@@ -171,7 +171,7 @@ static const struct console_trouble *collect_trouble(struct case_run *run)
  */
 static enum trouble_kind collect_hidden_trouble(struct case_run *run, const char *text)
 {
-    struct console_trouble trouble = {.at_ns = case_now_ns()};
+    struct console_trouble trouble = {.at_ns = clock_now_ns()};
 
     for (trouble.kind = 0; trouble.kind < TROUBLE_KIND_COUNT; trouble.kind++) {
         if (case_tolerates(run, trouble.kind) || console_watch_trouble_count(run->watch, trouble.kind) == 0)
@@ -186,7 +186,7 @@ static enum trouble_kind collect_hidden_trouble(struct case_run *run, const char
 /* Its kind, if it makes the case fail. */
 static enum trouble_kind collect_machine_trouble(struct case_run *run, const struct machine_end *end)
 {
-    struct console_trouble trouble = {.kind = trouble_of_end(end), .at_ns = case_now_ns()};
+    struct console_trouble trouble = {.kind = trouble_of_end(end), .at_ns = clock_now_ns()};
 
     if (trouble.kind == TROUBLE_NONE)
         return TROUBLE_NONE;
@@ -283,6 +283,6 @@ void case_conclude(struct case_run *run)
     (void)result_set_text(&result->console, tail, &error);
     free(tail);
     result->status = run->status;
-    result->duration_ns = case_now_ns() - run->started_ns;
+    result->duration_ns = clock_now_ns() - run->started_ns;
     (void)result_set_text(&result->message, run->message, &error);
 }

@@ -5,7 +5,6 @@
 
 #include "vmm/control/control_client.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,11 +65,10 @@ void control_job_wake(struct control_job *job)
 
     if (job == NULL || job->client != NULL)
         return;
-    /* A machine that has just started listens soon. */
-    if (access(job->run->control_address + strlen("unix:"), F_OK) == 0)
+    if (case_listens(job->run->control_address))
         job->client = control_client_connect(job->run->control_address, &error);
     if (job->client == NULL)
-        case_set_timer(job->run, CASE_TIMER_CONTROL, case_now_ns() + CASE_RETRY_NS);
+        case_set_timer(job->run, CASE_TIMER_CONTROL, clock_now_ns() + CASE_RETRY_NS);
     else
         begin(job);
 }
@@ -86,7 +84,7 @@ struct control_job *control_job_start(struct case_run *run, const char *request,
         free(job);
         return NULL;
     }
-    case_set_timer(run, CASE_TIMER_CONTROL, case_now_ns());
+    case_set_timer(run, CASE_TIMER_CONTROL, clock_now_ns());
     return job;
 }
 

@@ -3,7 +3,6 @@
 #include "vmm/machine/outcome.h"
 #include "vmm/runner/child.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,11 @@ struct machine_process {
     char line[sizeof(struct machine_end)];
     size_t line_used;
 };
+
+bool machine_end_is_hosts(const struct machine_end *end)
+{
+    return end->status == EXIT_STATUS_USAGE || end->status == EXIT_STATUS_HOST_FAILED;
+}
 
 static void on_output(void *context, enum child_stream stream, const char *bytes, size_t length)
 {

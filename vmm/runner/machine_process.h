@@ -9,6 +9,7 @@
 #include "devices/host/event_loop.h"
 #include "memory/support/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct machine_process;
@@ -24,6 +25,9 @@ struct machine_end {
     /* One sentence without a full stop. */
     char text[640];
 };
+
+/* It is no guest's: the machine could not be made, was killed, or the host has failed it. */
+bool machine_end_is_hosts(const struct machine_end *end);
 
 struct machine_process_handlers {
     /* The guest has printed; the machine has said something itself. Good until it returns. */

@@ -20,7 +20,7 @@ static const uint64_t ANSWER_NS = 10 * NS_PER_S;
 static bool on_dump(struct case_run *run, const struct json_t *answer, const char *why)
 {
     if (json_is_object(json_object_get(answer, "progress"))) {
-        case_set_timer(run, CASE_TIMER_POST_MORTEM, case_now_ns() + ANSWER_NS);
+        case_set_timer(run, CASE_TIMER_POST_MORTEM, clock_now_ns() + ANSWER_NS);
         return true;
     }
     if (json_is_true(json_object_get(answer, "ok"))) {
@@ -64,7 +64,7 @@ static void begin_dump(struct case_run *run)
         run->post_mortem = control_job_start(run, "{\"do\": \"dump\"}", fd, on_dump);
     if (run->post_mortem == NULL && fd >= 0)
         close(fd);
-    case_set_timer(run, CASE_TIMER_POST_MORTEM, run->post_mortem != NULL ? case_now_ns() + ANSWER_NS : 0);
+    case_set_timer(run, CASE_TIMER_POST_MORTEM, run->post_mortem != NULL ? clock_now_ns() + ANSWER_NS : 0);
     free(path);
 }
 
@@ -72,14 +72,13 @@ static void begin_dump(struct case_run *run)
 
 static struct symbols *open_symbols(struct case_run *run)
 {
-    char *found = run->settings.symbols == NULL && run->kernel != NULL ? symbols_find(run->kernel) : NULL;
-    const char *path = run->settings.symbols != NULL ? run->settings.symbols : found;
+    char *path = case_find_symbols(run);
     struct symbols *symbols = NULL;
     struct error error;
 
     if (path != NULL && (symbols = symbols_open(path, &error)) == NULL)
         case_step_add_detail(run, "no symbols: %s", error.text);
-    free(found);
+    free(path);
     return symbols;
 }
 
@@ -142,7 +141,7 @@ void post_mortem_begin(struct case_run *run)
         return;
     run->post_mortem = control_job_start(run, "{\"do\": \"vcpus\"}", -1, on_vcpus);
     if (run->post_mortem != NULL)
-        case_set_timer(run, CASE_TIMER_POST_MORTEM, case_now_ns() + ANSWER_NS);
+        case_set_timer(run, CASE_TIMER_POST_MORTEM, clock_now_ns() + ANSWER_NS);
 }
 
 void post_mortem_stop(struct case_run *run)

@@ -1,6 +1,7 @@
 #include "vmm/runner/progress.h"
 
 #include "vmm/config/place.h"
+#include "vmm/runner/clock.h"
 #include "vmm/runner/live.h"
 
 #include <errno.h>
@@ -27,14 +28,6 @@ struct progress {
     char *above_text;
     size_t above_size;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 enum progress_style progress_style_for(FILE *out)
 {
@@ -89,7 +82,7 @@ static void draw(struct progress *progress)
     flush_above(progress);
     live_draw(&progress->live, progress->settings.look(progress->settings.context), columns, rows, out);
     (void)fflush(out);
-    progress->drawn_ns = now_ns();
+    progress->drawn_ns = clock_now_ns();
 }
 
 /* Has it drawn as soon as may be, and in any case in a while. */

@@ -1,13 +1,13 @@
 #include "vmm/runner/session.h"
 
 #include "vmm/config/place.h"
+#include "vmm/runner/clock.h"
 #include "vmm/runner/folders.h"
 #include "vmm/runner/select.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const size_t NO_STEP = SIZE_MAX;
 /* 8 bytes for each 4 KiB, in KVM alone (struct kvm_memory_slot, its arch.rmap), and as much again. */
@@ -57,14 +57,6 @@ struct session {
     struct view view;
     struct view_case *view_cases;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static size_t slot_of(const struct session *session, size_t place)
 {
@@ -280,7 +272,6 @@ static void break_result(struct result_case *result, const struct error *error)
         (void)result_set_text(&result->message, error->text, &ignored);
 }
 
-/* false, with a broken result. */
 /* KVM and the kernel keep a few words for each page that a guest could touch, before it does. */
 static int refuse_memory(const struct session *session, const struct plan_case *one, struct error *error)
 {
@@ -293,6 +284,7 @@ static int refuse_memory(const struct session *session, const struct plan_case *
         (unsigned long long)(one->memory >> 20), (unsigned long long)(session->settings.memory >> 20));
 }
 
+/* false, with a broken result. */
 static bool run_case(struct job *job, struct result_case *result)
 {
     const struct session *session = job->session;
@@ -352,7 +344,7 @@ static void begin(struct session *session, struct job *job, size_t place)
                         .place = place,
                         .slot = slot_of(session, place),
                         .scratch = scratch,
-                        .started_ns = now_ns(),
+                        .started_ns = clock_now_ns(),
                         .step = NO_STEP};
     session->running++;
     session->memory_used += session->plan->cases[place].memory;
@@ -566,7 +558,7 @@ static uint64_t time_left(const struct session *session, uint64_t now)
 const struct view *session_view(struct session *session)
 {
     struct view *view = &session->view;
-    const uint64_t now = now_ns();
+    const uint64_t now = clock_now_ns();
 
     view->running = session->view_cases;
     view->running_count = 0;

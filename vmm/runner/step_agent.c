@@ -204,7 +204,7 @@ static void finish(struct step_agent *agent)
     }
     if (outcome->kind == AGENT_OUTCOME_LOST) {
         agent->is_lost = true;
-        case_set_timer(run, CASE_TIMER_WAKE, case_now_ns() + LOST_NS);
+        case_set_timer(run, CASE_TIMER_WAKE, clock_now_ns() + LOST_NS);
         return;
     }
     if (outcome->kind == AGENT_OUTCOME_FAILED)
@@ -313,11 +313,10 @@ static void connect_agent(struct case_run *run)
     const struct agent_client_handlers handlers = {.output = on_output, .context = agent};
     struct error error;
 
-    /* A machine that has just started listens soon. */
-    if (access(run->agent_address + strlen("unix:"), F_OK) == 0)
+    if (case_listens(run->agent_address))
         agent->client = agent_client_connect(run->agent_address, &handlers, &error);
     if (agent->client == NULL) {
-        case_set_timer(run, CASE_TIMER_WAKE, case_now_ns() + CASE_RETRY_NS);
+        case_set_timer(run, CASE_TIMER_WAKE, clock_now_ns() + CASE_RETRY_NS);
         return;
     }
     agent->fd = agent_client_fd(agent->client);

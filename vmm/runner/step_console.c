@@ -157,11 +157,6 @@ static void end_console_ktap(struct case_run *run)
     run->console_ktap = next;
 }
 
-static void begin_console_ktap(struct case_run *run)
-{
-    (void)run;
-}
-
 static void describe_console_ktap(struct case_run *run, char *text, size_t size)
 {
     case_take_ktap(run, run->console_ktap);
@@ -170,4 +165,4 @@ static void describe_console_ktap(struct case_run *run, char *text, size_t size)
 }
 
 const struct step_kind step_console_ktap = {
-    .begin = begin_console_ktap, .look = look_for_ktap, .describe = describe_console_ktap, .end = end_console_ktap};
+    .look = look_for_ktap, .describe = describe_console_ktap, .end = end_console_ktap};

@@ -1,7 +1,6 @@
 /*
  * Steps that the machine takes part in, and not the guest: what is asked of its control socket, and waiting.
  */
-#include "vmm/machine/outcome.h"
 #include "vmm/runner/case_private.h"
 #include "vmm/scenario/schema.h"
 
@@ -66,11 +65,6 @@ const struct step_kind step_resume = {.begin = begin_resume, .describe = describ
 
 /* ---- expect-exit ---- */
 
-static void begin_expect_exit(struct case_run *run)
-{
-    (void)run;
-}
-
 static bool is_name(const struct machine_end *end, enum scenario_exit exit)
 {
     return strcmp(end->name, scenario_exit_names[exit]) == 0;
@@ -83,7 +77,7 @@ static bool is_expected(const struct scenario_step *step, const struct machine_e
         return end->status == (int)step->status && strcmp(end->name, "killed") != 0;
     case SCENARIO_EXIT_ANY:
         /* Of a guest, and not that there could be none, or that its machine broke down. */
-        return end->status != EXIT_STATUS_USAGE && end->status != EXIT_STATUS_HOST_FAILED;
+        return !machine_end_is_hosts(end);
     case SCENARIO_EXIT_CRASH:
         return is_name(end, SCENARIO_EXIT_PANIC) || is_name(end, SCENARIO_EXIT_TRIPLE_FAULT) ||
                is_name(end, SCENARIO_EXIT_UNHANDLED);
@@ -101,7 +95,7 @@ static void look_for_exit(struct case_run *run)
     end = machine_process_end(run->machine);
     if (is_expected(case_step(run), end))
         case_step_pass(run);
-    else if (end->status == EXIT_STATUS_USAGE || end->status == EXIT_STATUS_HOST_FAILED)
+    else if (machine_end_is_hosts(end))
         case_step_break(run, "%s", end->text);
     else
         case_step_fail(run, "the machine ended in another way: %s (%s, status %d)", end->text, end->name, end->status);
@@ -113,8 +107,7 @@ static void describe_expect_exit(struct case_run *run, char *text, size_t size)
     (void)snprintf(text, size, "the machine has not ended");
 }
 
-const struct step_kind step_expect_exit = {
-    .begin = begin_expect_exit, .look = look_for_exit, .describe = describe_expect_exit};
+const struct step_kind step_expect_exit = {.look = look_for_exit, .describe = describe_expect_exit};
 
 /* ---- sleep ---- */
 

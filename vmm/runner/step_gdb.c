@@ -4,7 +4,6 @@
 #include "vmm/runner/case_private.h"
 
 #include "vmm/runner/child.h"
-#include "vmm/runner/symbols.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -116,9 +115,7 @@ static char *write_script(struct case_run *run)
 /* A vmlinux that gdb can read, with its symbols; NULL: there is none. */
 static char *find_symbols(const struct case_run *run)
 {
-    char *file = run->settings.symbols != NULL ? strdup(run->settings.symbols)
-                 : run->kernel != NULL         ? symbols_find(run->kernel)
-                                               : NULL;
+    char *file = case_find_symbols(run);
     const char *name = file != NULL ? strrchr(file, '/') : NULL;
 
     if (name != NULL && strncmp(name, "/System.map", strlen("/System.map")) == 0) {
@@ -172,10 +169,10 @@ static void start(struct case_run *run)
 /* When the machine listens. */
 static void wake_gdb(struct case_run *run)
 {
-    if (access(run->gdb_address + strlen("unix:"), F_OK) == 0)
+    if (case_listens(run->gdb_address))
         start(run);
     else
-        case_set_timer(run, CASE_TIMER_WAKE, case_now_ns() + CASE_RETRY_NS);
+        case_set_timer(run, CASE_TIMER_WAKE, clock_now_ns() + CASE_RETRY_NS);
 }
 
 static void begin_gdb(struct case_run *run)

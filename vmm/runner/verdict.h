@@ -4,20 +4,21 @@
 #ifndef VMM_RUNNER_VERDICT_H
 #define VMM_RUNNER_VERDICT_H
 
+#include "vmm/machine/outcome.h"
 #include "vmm/scenario/results.h"
 
 #include <stdbool.h>
 
 enum {
-    VERDICT_PASSED = 0,
-    VERDICT_FAILED = 1,
-    VERDICT_USAGE = 2,
-    VERDICT_BROKEN = 4,
+    VERDICT_PASSED = EXIT_STATUS_ORDERLY,
+    VERDICT_FAILED = EXIT_STATUS_TEST_FAILED,
+    VERDICT_USAGE = EXIT_STATUS_USAGE,
+    VERDICT_BROKEN = EXIT_STATUS_HOST_FAILED,
     /* For git-bisect(1): this commit cannot be tested; and no commit can. */
     VERDICT_BISECT_SKIP = 125,
     VERDICT_BISECT_ABORT = 128,
     /* A signal ended it, whose number is added. */
-    VERDICT_SIGNAL = 128,
+    VERDICT_SIGNAL = EXIT_STATUS_SIGNAL_BASE,
 };
 
 /*
