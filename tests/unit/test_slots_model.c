@@ -414,8 +414,8 @@ START_TEST(random_calls_do_what_a_model_of_pages_does)
         compare_map(spaces[which], &models[which]);
         compare_slots(&vms[which], &models[which]);
     }
-    /* The test has tested something. */
-    ck_assert_uint_gt(refused, CALLS / 100);
+    /* The test has tested something: about one call in a hundred is refused, and half are done. */
+    ck_assert_uint_gt(refused, CALLS / 300);
     ck_assert_uint_gt(done, CALLS / 4);
     for (unsigned i = 0; i < SPACES; i++)
         destroy_space(i);
