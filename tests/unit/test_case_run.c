@@ -216,6 +216,43 @@ START_TEST(steps_are_taken_in_their_order)
 }
 END_TEST
 
+/* A machine's file, and a case with it that waits for what it prints. */
+static void play_machine(const char *machine)
+{
+    char path[128];
+    char steps[256];
+
+    (void)snprintf(path, sizeof(path), "%s/console.toml", rig.folder);
+    FILE *out = fopen(path, "we");
+    ck_assert_ptr_nonnull(out);
+    ck_assert_int_ge(fputs(machine, out), 0);
+    ck_assert_int_eq(fclose(out), 0);
+    (void)snprintf(steps, sizeof(steps), "machine = '%s'\n[[step]]\nexpect = 'one'\n", path);
+    play("print:one", steps);
+}
+
+START_TEST(the_console_is_what_has_the_terminal)
+{
+    play_machine("[serial]\nbackend = 'none'\n[[console]]\nbackend = 'stdio'\n");
+    check_passed();
+}
+END_TEST
+
+START_TEST(a_port_of_a_console_may_have_the_terminal)
+{
+    play_machine("[serial]\nbackend = 'none'\n[[console]]\nbackend = 'none'\n"
+                 "[[console.port]]\nname = 'one'\nbackend = 'stdio'\n");
+    check_passed();
+}
+END_TEST
+
+START_TEST(the_serial_port_has_it_if_nothing_else_has)
+{
+    play_machine("[serial]\nbackend = 'file'\npath = '/nonexistent/file'\n[[console]]\nbackend = 'none'\n");
+    check_passed();
+}
+END_TEST
+
 START_TEST(a_machine_goes_with_the_last_step)
 {
     play("print:one", "[[step]]\nexpect = 'one'\n");
@@ -752,6 +789,9 @@ int main(void)
     tcase_set_timeout(steps, 120);
     tcase_add_checked_fixture(steps, set_up, tear_down);
     tcase_add_test(steps, steps_are_taken_in_their_order);
+    tcase_add_test(steps, the_console_is_what_has_the_terminal);
+    tcase_add_test(steps, a_port_of_a_console_may_have_the_terminal);
+    tcase_add_test(steps, the_serial_port_has_it_if_nothing_else_has);
     tcase_add_test(steps, a_machine_goes_with_the_last_step);
     tcase_add_test(steps, what_must_not_come_fails_at_once);
     tcase_add_test(steps, a_time_out_says_where_everybody_was);

@@ -278,6 +278,14 @@ static unsigned count_terminals(const struct config_device *device)
     return count;
 }
 
+bool config_has_terminal_device(const struct config *config)
+{
+    for (size_t i = 0; i < config->lists.device_count; i++)
+        if (count_terminals(&config->lists.devices[i]) > 0)
+            return true;
+    return false;
+}
+
 static int check_kind(const struct config *config, const struct config_device *device, struct error *error)
 {
     switch (device->kind) {

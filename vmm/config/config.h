@@ -424,6 +424,9 @@ int config_assign(struct config *config, const char *option, const char *assignm
  */
 int config_complete(struct config *config, struct error *error);
 
+/* Whether a [[console]], or a port of one, has the terminal: backend = "stdio". */
+bool config_has_terminal_device(const struct config *config);
+
 /* What one key alone cannot tell: there is something to boot, names are there once, keys go together. No I/O. */
 int config_check(const struct config *config, struct error *error);
 

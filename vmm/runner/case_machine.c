@@ -128,11 +128,20 @@ static int set_socket(struct case_run *run, struct config *config, const char *k
     return config_set(config, "quire test", key, *address, error);
 }
 
+/* What has the terminal is the console that is watched: a virtio console if the file says so, or the serial port. */
+static int take_console(struct config *config, struct error *error)
+{
+    if (config_has_terminal_device(config))
+        return 0;
+    return config_set(config, "quire test", "serial.path", "", error) < 0
+               ? -1
+               : config_set(config, "quire test", "serial.backend", "stdio", error);
+}
+
 /* The console and the sockets are this process's, so that any number of machines of one file can run. */
 static int adapt(struct case_run *run, struct config *config, struct error *error)
 {
-    if (config_set(config, "quire test", "serial.path", "", error) < 0 ||
-        config_set(config, "quire test", "serial.backend", "stdio", error) < 0 ||
+    if (take_console(config, error) < 0 ||
         set_socket(run, config, "control.listen", "control", &run->control_address, error) < 0)
         return -1;
     if ((has_kind(run, needs_agent) || config->agent.listen != NULL) &&
