@@ -274,6 +274,7 @@ START_TEST(queues_are_attached_as_they_are_used)
     ck_assert_int_eq(recv(wire, got, sizeof(got), 0), FRAME);
     ck_assert_int_eq(tap->ops->set_pairs(tap, 1), 0);
     ck_assert_uint_eq(count_resting(), 2);
+    wait_for_wire(wire);
     make_frame(frame, 1);
     ck_assert_int_eq(send(wire, frame, FRAME, 0), FRAME);
     ck_assert_int_eq(wait_and_receive(0, got, sizeof(got)), HEADER + FRAME);
