@@ -357,7 +357,7 @@ static struct excerpt excerpt_of(const char *text, size_t head, size_t tail, siz
 
     write_text(in("console"), text);
     const int fd = open(in("console"), O_RDONLY | O_CLOEXEC);
-    ck_assert_int_eq(excerpt_read(fd, &options, &excerpt, &error), 0);
+    ck_assert_int_eq(excerpt_read(fd, "console", &options, &excerpt, &error), 0);
     close(fd);
     return excerpt;
 }

@@ -1,6 +1,6 @@
 #include "vmm/report/excerpt.h"
 
-#include "vmm/config/place.h"
+#include "vmm/config/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -310,8 +310,10 @@ static int finish(struct reader *reader)
     return 0;
 }
 
-int excerpt_read(int fd, const struct excerpt_options *options, struct excerpt *excerpt, struct error *error)
+int excerpt_read(int fd, const char *path, const struct excerpt_options *options, struct excerpt *excerpt,
+                 struct error *error)
 {
+    char shown[CONFIG_TEXT_SIZE];
     struct reader reader = {.options = options, .excerpt = excerpt};
     char *buffer = malloc(BUFFER_SIZE);
     int result = -1;
@@ -322,7 +324,8 @@ int excerpt_read(int fd, const struct excerpt_options *options, struct excerpt *
     if (buffer != NULL && reader.tail != NULL && read_lines(&reader, fd, buffer) == 0)
         result = finish(&reader);
     if (result < 0) {
-        (void)error_set(error, ERROR_HOST, "a console cannot be read: %s", strerror(errno));
+        (void)error_set(error, ERROR_HOST, "%s: cannot be read: %s", config_text_escape_tail(shown, path),
+                        strerror(errno));
         for (; reader.tail != NULL && reader.tail_count > 0; reader.tail_count--)
             free(reader.tail[(reader.tail_first + reader.tail_count - 1) % options->tail].text);
         excerpt_free(excerpt);

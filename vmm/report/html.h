@@ -37,7 +37,7 @@
 /*
  * Writes the page. folder: a descriptor of the folder that the attachments' paths start at, of which those named
  * console.timed and maps.svg are shown on the page (vmm/report/artefact.h); -1: none is. The caller looks at
- * ferror(out). -1, with *error: out of memory.
+ * ferror(out). -1, with *error: out of memory, or a console cannot be read.
  */
 int html_write(const struct results *results, int folder, FILE *out, struct error *error);
 

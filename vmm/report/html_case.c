@@ -510,7 +510,7 @@ static int read_console(const struct section *section, struct excerpt *excerpt, 
     const int fd = artefact_open(page->folder, section->console_path);
     if (fd < 0)
         return 0;
-    const int result = excerpt_read(fd, &options, excerpt, error);
+    const int result = excerpt_read(fd, section->console_path, &options, excerpt, error);
     close(fd);
     return result < 0 ? -1 : 1;
 }

@@ -44,7 +44,7 @@ void html_name(const struct html_page *page, const char *text);
 /* A longer text, or what the bounds leave of it. NULL is nothing. */
 void html_message(struct html_page *page, const char *text);
 
-/* The section of a case; number: its place in the order. -1, with *error: out of memory. */
+/* The section of a case; number: its place in the order. -1, with *error, as html_write(). */
 int html_case(struct html_page *page, const struct result_case *one, size_t number, struct error *error);
 
 #endif
