@@ -265,6 +265,8 @@ START_TEST(guests_cannot_write_the_page)
                  "&lt;/pre&gt;&lt;/style&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;]]&gt;\xe2\x90\x9b"
                  "[31m\xe2\x90\x81\xe2\x90\xa1");
     assert_holds_not(page, "<script");
+    assert_holds(page, "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+                       "form-action 'none'\"");
     ck_assert_uint_eq(count_of(page, "</style>"), 1);
     ck_assert_uint_eq(count_of(page, "javascript:"), 1);
     assert_holds(page, "href=\"./javascript%3Aalert%281%29\"");
@@ -790,7 +792,8 @@ END_TEST
 
 START_TEST(bounds_of_what_is_read)
 {
-    const size_t length = 2 * RESULTS_READ_VALUES;
+    /* With a bracket for the first comma, and one for the last. */
+    const size_t length = 2 * (RESULTS_READ_VALUES + 2);
     char *text = malloc(length);
 
     for (size_t i = 0; i < length; i += 2)
@@ -834,6 +837,7 @@ static Suite *suite(void)
     tcase_add_test(page, the_page_says_what_came_of_it);
     tcase_add_test(page, the_page_shows_the_console);
     tcase_add_test(page, the_page_shows_where_the_time_went);
+    assert_holds(error.text, "many: has more values than any results");
     tcase_add_test(page, the_page_has_the_memory_map_as_an_image);
     tcase_add_test(page, guests_cannot_write_the_page);
     tcase_add_test(page, a_page_of_nothing);
