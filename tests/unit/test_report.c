@@ -543,6 +543,39 @@ START_TEST(very_many_cases)
 }
 END_TEST
 
+/* What scenarios have few of, and somebody's results.json may have many; cases without a section take no share. */
+START_TEST(what_cases_consist_of_is_shared_out)
+{
+    const unsigned each = HTML_ITEMS_MAX * 3 / 4 / HTML_SECTIONS_MAX;
+    char far[HTML_PATH_MAX + 2];
+    struct results *results = create();
+
+    memset(far, 'p', sizeof(far) - 1);
+    far[sizeof(far) - 1] = '\0';
+    for (size_t i = 50; i < sizeof(far) - 1; i += 100)
+        far[i] = '/';
+    for (unsigned i = 0; i < 2 * HTML_SECTIONS_MAX; i++) {
+        struct result_case *one = add_case(results, "case", RESULT_FAILED);
+        for (unsigned j = 0; j < each + 3; j++) {
+            ck_assert_ptr_nonnull(result_add_step(one, "expect", NULL, &error));
+            ck_assert_ptr_nonnull(result_add_trouble(one, TROUBLE_BUG, NULL, &error));
+            ck_assert_ptr_nonnull(result_add_attachment(one, "file", j == 0 ? far : far + 1, &error));
+        }
+    }
+    char *page = write_page_alone(results);
+    assert_is_well_formed();
+    ck_assert_uint_eq(count_of(page, "<th scope=\"row\">expect"), each * HTML_SECTIONS_MAX);
+    ck_assert_uint_eq(count_of(page, "<p><strong>bug"), each * HTML_SECTIONS_MAX);
+    ck_assert_uint_eq(count_of(page, "\">file</a></li>"), (each - 1) * HTML_SECTIONS_MAX);
+    ck_assert_uint_eq(count_of(page, "<li>file</li>"), HTML_SECTIONS_MAX);
+    assert_holds(page, "<p>3 more steps are in");
+    assert_holds(page, "<p>3 more troubles are in");
+    assert_holds(page, "<p>3 more files are in");
+    free(page);
+    results_free(results);
+}
+END_TEST
+
 /* ---- Whole files ---- */
 
 static size_t count_files(void)
@@ -802,8 +835,11 @@ START_TEST(bounds_of_what_is_read)
     text[1] = '1';
     text[length - 1] = ']';
     ck_assert_ptr_null(results_read_text("many", text, length, &error));
+    assert_holds(error.text, "many: has more values than any results");
     memset(text, '[', 100000);
-    ck_assert_ptr_null(results_read_text("deep", text, 100000, &error));
+    memset(text + 100000, ']', 100000);
+    ck_assert_ptr_null(results_read_text("deep", text, 200000, &error));
+    assert_holds(error.text, "is no JSON: maximum parsing depth reached");
     ck_assert_int_eq(error.kind, ERROR_CONFIG);
     /* What stands in a text is not counted. */
     memset(text, ',', length);
@@ -837,7 +873,6 @@ static Suite *suite(void)
     tcase_add_test(page, the_page_says_what_came_of_it);
     tcase_add_test(page, the_page_shows_the_console);
     tcase_add_test(page, the_page_shows_where_the_time_went);
-    assert_holds(error.text, "many: has more values than any results");
     tcase_add_test(page, the_page_has_the_memory_map_as_an_image);
     tcase_add_test(page, guests_cannot_write_the_page);
     tcase_add_test(page, a_page_of_nothing);
@@ -848,6 +883,7 @@ static Suite *suite(void)
     tcase_add_test(page, a_console_is_cut_to_its_bounds);
     tcase_add_test(page, many_large_cases_make_a_page_that_can_be_used);
     tcase_add_test(page, very_many_cases);
+    tcase_add_test(page, what_cases_consist_of_is_shared_out);
     tcase_set_timeout(page, 120);
     suite_add_tcase(all, page);
 

@@ -53,18 +53,31 @@ void html_message(struct html_page *page, const char *text)
 
 /* ---- Bounds ---- */
 
-/* Shares `all` out among the cases, at most `most` for each: those that did not pass get three quarters first. */
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/*
+ * Shares `all` out among the cases that get a section, at most `most` for each: those that did not pass get three
+ * quarters first.
+ */
 static struct html_share share_out(const struct html_page *page, size_t all, size_t most)
 {
-    const size_t good_count = page->results->case_count - page->bad_count;
+    const size_t bad_count = least(page->bad_count, HTML_SECTIONS_MAX);
+    const size_t good_count = least(page->results->case_count, HTML_SECTIONS_MAX) - bad_count;
     struct html_share share = {most, most};
 
-    if (page->bad_count > 0 && share.bad > all * 3 / 4 / page->bad_count)
-        share.bad = all * 3 / 4 / page->bad_count;
-    const size_t left = all - share.bad * page->bad_count;
-    if (good_count > 0 && share.good > left / good_count)
-        share.good = left / good_count;
+    if (bad_count > 0)
+        share.bad = least(most, all * 3 / 4 / bad_count);
+    if (good_count > 0)
+        share.good = least(most, (all - share.bad * bad_count) / good_count);
     return share;
+}
+
+size_t html_share_of(const struct html_share *share, enum result_status status)
+{
+    return html_is_bad(status) ? share->bad : share->good;
 }
 
 static int set_order(struct html_page *page, struct error *error)
@@ -83,6 +96,7 @@ static int set_order(struct html_page *page, struct error *error)
         page->bad_count += html_is_bad(results->cases[i]->status);
     page->lines = share_out(page, HTML_LINES_MAX, HTML_CASE_LINES_MAX);
     page->subtests = share_out(page, HTML_SUBTESTS_MAX, HTML_CASE_SUBTESTS_MAX);
+    page->items = share_out(page, HTML_ITEMS_MAX, HTML_CASE_ITEMS_MAX);
     return 0;
 }
 

@@ -27,10 +27,15 @@ struct html_page {
     size_t bad_count;
     struct html_share lines;
     struct html_share subtests;
+    /* Of steps, of troubles and of files, so many each. */
+    struct html_share items;
     /* What is left of the page's bounds. */
     size_t text_left;
     size_t maps_left;
 };
+
+/* What of it a case of this status may show. */
+size_t html_share_of(const struct html_share *share, enum result_status status);
 
 /* Failed, broken or not run. */
 bool html_is_bad(enum result_status status);
