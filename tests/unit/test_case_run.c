@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -87,7 +89,7 @@ static void interrupt_soon(void)
     struct error error;
 
     ck_assert_int_eq(pipe(ends), 0);
-    ck_assert_int_eq(event_loop_add(rig.loop, ends[1], 4 /* EPOLLOUT */, on_interruption, &ends[1], &error), 0);
+    ck_assert_int_eq(event_loop_add(rig.loop, ends[1], EPOLLOUT, on_interruption, &ends[1], &error), 0);
 }
 
 static void on_step(void *context, size_t index)
@@ -526,8 +528,32 @@ static void install_gdb(const char *script)
     ck_assert_int_eq(chmod(path, 0755), 0);
     (void)snprintf(path, sizeof(path), "%s:/usr/bin:/bin", rig.folder);
     ck_assert_int_eq(setenv("PATH", path, 1), 0);
-    /* The stub's socket, which the fake has not. */
-    rig.settings.sockets = rig.folder;
+}
+
+/* The same, with a pipe that its processes hold open. Returns the pipe's other end. */
+static int install_gdb_that_holds(const char *script)
+{
+    char path[128];
+    char *text = NULL;
+
+    (void)snprintf(path, sizeof(path), "%s/held", rig.folder);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_gt(asprintf(&text, "exec 9>%s\n%s", path, script), 0);
+    install_gdb(text);
+    free(text);
+    return fd;
+}
+
+/* Whoever held it has ended. */
+static void check_nobody_holds(int fd)
+{
+    struct pollfd poll_for = {.fd = fd, .events = POLLIN};
+
+    ck_assert_int_eq(poll(&poll_for, 1, 30000), 1);
+    ck_assert_int_eq(poll_for.revents, POLLHUP);
+    close(fd);
 }
 
 /* What stands in for the socket: gdb is started when there is one. */
@@ -584,10 +610,12 @@ END_TEST
 
 START_TEST(gdb_that_goes_on_is_ended)
 {
-    install_gdb("sleep 1000");
-    make_socket("print:one", "[[step]]\ngdb = ['x']\ntimeout = '200ms'\n");
+    const int held = install_gdb_that_holds("sleep 1000; exit 0");
+
+    make_socket("print:one", "[[step]]\ngdb = ['x']\ntimeout = '2s'\n");
     check_ended(RESULT_FAILED, "gdb has not come to its end");
     check_no_process();
+    check_nobody_holds(held);
 }
 END_TEST
 
@@ -608,9 +636,11 @@ END_TEST
 
 START_TEST(what_gdb_has_left_behind_is_ended)
 {
-    install_gdb("yes & exit 0");
+    const int held = install_gdb_that_holds("sleep 1000 & exit 0");
+
     make_socket("print:one", "[[step]]\ngdb = ['x']\n");
     check_passed();
+    check_nobody_holds(held);
 }
 END_TEST
 
@@ -687,15 +717,6 @@ START_TEST(an_interruption_ends_it)
 }
 END_TEST
 
-static void on_alarm(void *context, uint32_t events)
-{
-    const int *fd = context;
-
-    (void)events;
-    event_loop_remove(rig.loop, *fd);
-    case_run_interrupt(rig.run, "the user has had enough");
-}
-
 START_TEST(an_interruption_ends_the_look_at_a_machine)
 {
     const struct itimerspec when = {.it_value = {.tv_nsec = 500000000}};
@@ -703,7 +724,7 @@ START_TEST(an_interruption_ends_the_look_at_a_machine)
     struct error error;
 
     ck_assert_int_eq(timerfd_settime(fd, 0, &when, NULL), 0);
-    ck_assert_int_eq(event_loop_add(rig.loop, fd, 1 /* EPOLLIN */, on_alarm, &fd, &error), 0);
+    ck_assert_int_eq(event_loop_add(rig.loop, fd, EPOLLIN, on_interruption, &fd, &error), 0);
     play("deaf print:one", "[[step]]\nexpect = 'two'\ntimeout = '50ms'\n");
     check_ended(RESULT_NOT_RUN, "the user has had enough");
     check_no_process();
@@ -712,15 +733,11 @@ END_TEST
 
 START_TEST(one_that_is_destroyed_leaves_no_process)
 {
-    struct error error;
-
-    rig.interrupt_at = 1;
     start("print:one", "[[step]]\nsleep = '1h'\n");
     case_run_destroy(rig.run);
     rig.run = NULL;
     check_no_process();
     ck_assert(!rig.has_ended);
-    (void)error;
 }
 END_TEST
 
