@@ -274,8 +274,60 @@ START_TEST(attachments_that_are_not_there_are_told)
 }
 END_TEST
 
+START_TEST(attachments_that_are_there_stay_in_their_order)
+{
+    static const char *const paths[] = {"gone", "one", "gone", "two", "three", "gone"};
+    static const char *const kept[] = {"report-1/one", "report-1/two", "report-1/three"};
+    struct results *report = create("boot", 1);
+    struct result_case *case_of_it = add(report, "boot", RESULT_PASSED);
+
+    for (size_t i = 0; i < 6; i++)
+        attach(case_of_it, paths[i]);
+    write_report(report, a);
+    write_text(in(a, "one"), "1");
+    write_text(in(a, "two"), "2");
+    write_text(in(a, "three"), "3");
+    struct results *results = merge_well(a, NULL, all);
+    ck_assert_uint_eq(missing.count, 3);
+    ck_assert_uint_eq(results->cases[0]->attachment_count, 3);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_str_eq(results->cases[0]->attachments[i].path, kept[i]);
+    assert_file(in(all, "report-1/two"), "2");
+    results_free(results);
+}
+END_TEST
+
+START_TEST(there_may_be_more_reports_than_descriptors)
+{
+    enum { REPORTS = 60 };
+    static char folders[REPORTS][128];
+    const char *paths[REPORTS];
+    struct rlimit limit;
+
+    for (unsigned i = 0; i < REPORTS; i++) {
+        struct results *report = create("boot", 1);
+        char name[32];
+        (void)snprintf(name, sizeof(name), "boot-%02u", i);
+        attach(add(report, name, RESULT_PASSED), "console.log");
+        (void)snprintf(folders[i], sizeof(folders[i]), "%s/%u", folder, i);
+        write_report(report, folders[i]);
+        write_text(in(folders[i], "console.log"), name);
+        paths[i] = folders[i];
+    }
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 40;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct results *results = merge_reports(paths, REPORTS, all, &missing, &error);
+    ck_assert_msg(results != NULL, "%s", error.text);
+    ck_assert_uint_eq(results->case_count, REPORTS);
+    assert_file(in(all, "report-60/console.log"), "boot-59");
+    results_free(results);
+}
+END_TEST
+
 static const char *const outside[] = {
-    "../secret", "/etc/hostname", "case/../../secret", "./x", "link", "links/secret", "case", "", "a//b", "pipe"};
+    "../secret", "/etc/hostname", "case/../../secret", "./x", "link", "links/secret", "case", "", "a//b",
+    "pipe",      "file/x"};
 
 START_TEST(nothing_outside_of_a_report_is_copied)
 {
@@ -284,6 +336,7 @@ START_TEST(nothing_outside_of_a_report_is_copied)
     attach(add(one, "boot", RESULT_PASSED), outside[_i]);
     write_report(one, a);
     write_text(in(folder, "secret"), "secret");
+    write_text(in(a, "file"), "");
     ck_assert_int_eq(mkdir(in(a, "case"), 0755), 0);
     ck_assert_int_eq(symlink("../secret", in(a, "link")), 0);
     ck_assert_int_eq(symlink("..", in(a, "links")), 0);
@@ -317,6 +370,7 @@ START_TEST(a_report_is_not_merged_into_itself)
     assert_fails(a, b, in(folder, "file"), "cannot be opened: Not a directory");
     assert_fails(a, in(folder, "file"), all, "is no JSON");
     assert_fails(a, in(folder, "none"), all, "none: cannot be read: No such file or directory");
+    assert_fails(a, b, in(folder, "no\x1b[31m/where"), "no\\x1b[31m/where: cannot be made");
 }
 END_TEST
 
@@ -371,6 +425,8 @@ static Suite *suite(void)
     tcase_add_test(merges, one_name_in_two_files_is_two_cases);
     tcase_add_test(merges, what_was_run_nowhere_is_there_once);
     tcase_add_test(merges, attachments_that_are_not_there_are_told);
+    tcase_add_test(merges, attachments_that_are_there_stay_in_their_order);
+    tcase_add_test(merges, there_may_be_more_reports_than_descriptors);
     tcase_add_loop_test(merges, nothing_outside_of_a_report_is_copied, 0, sizeof(outside) / sizeof(outside[0]));
     tcase_add_test(merges, nothing_outside_of_the_new_report_is_written);
     tcase_add_test(merges, a_report_is_not_merged_into_itself);
