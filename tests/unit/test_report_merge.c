@@ -1,17 +1,20 @@
 /*
  * Reports that are merged: what is kept, what cannot be, and attachments that are not where they say.
  */
+#include "vmm/report/artefact.h"
 #include "vmm/report/merge.h"
 #include "vmm/report/report.h"
 
 #include "unit_test.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -412,6 +415,36 @@ START_TEST(a_full_disk_leaves_no_part_of_an_attachment)
 }
 END_TEST
 
+/* No file system has what memory without a name has, so nothing can be shared, and bytes are copied one by one. */
+START_TEST(bytes_are_copied_from_another_file_system)
+{
+    enum { SIZE = 200001 };
+    static char bytes[SIZE], copy[SIZE + 1];
+    struct rlimit limit;
+
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[i] = (char)(i * 7 >> 3);
+    const int from = memfd_create("artefact", MFD_CLOEXEC);
+    const int to = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_int_eq(write(from, bytes, SIZE), SIZE);
+    ck_assert_int_eq(artefact_copy(from, to, "x/y"), 0);
+    const int fd = open(in(folder, "x/y"), O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(read(fd, copy, sizeof(copy)), SIZE);
+    ck_assert_mem_eq(copy, bytes, SIZE);
+    close(fd);
+    /* The disk is full amid a write. */
+    (void)signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = SIZE / 2;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_int_eq(artefact_copy(from, to, "z"), -1);
+    ck_assert_int_eq(errno, EFBIG);
+    ck_assert_int_ne(access(in(folder, "z"), F_OK), 0);
+    close(from);
+    close(to);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *tests = suite_create("report_merge");
@@ -432,6 +465,7 @@ static Suite *suite(void)
     tcase_add_test(merges, a_report_is_not_merged_into_itself);
     tcase_add_test(merges, holes_stay_holes);
     tcase_add_test(merges, a_full_disk_leaves_no_part_of_an_attachment);
+    tcase_add_test(merges, bytes_are_copied_from_another_file_system);
     tcase_set_timeout(merges, 60);
     suite_add_tcase(tests, merges);
     return tests;
