@@ -751,6 +751,24 @@ START_TEST(all_times_come_back)
 }
 END_TEST
 
+/* That of a merged report may be of weeks; to the microsecond, it is what it was. */
+START_TEST(the_time_of_many_machines_comes_back)
+{
+    static const uint64_t times[] = {2000000000000001u, 2000000000001000u, 987654321123456000u, RESULTS_READ_NS_MAX};
+    struct results *results = create();
+
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        results->duration_ns = times[i];
+        ck_assert_int_eq(report_write_file(in("x.json"), report_json, results, &error), 0);
+        struct results *again = results_read_json(in("x.json"), &error);
+        ck_assert_msg(again != NULL, "%s", error.text);
+        ck_assert_uint_eq(again->duration_ns, times[i] / 1000 * 1000);
+        results_free(again);
+    }
+    results_free(results);
+}
+END_TEST
+
 /* Good results, of which one place is replaced. */
 static const char good[] =
     "{\"format\": 1, \"suite\": null, \"started\": 5, \"duration\": 1.5, \"tally\": {\"not run\": 0, \"passed\": 0, "
@@ -782,7 +800,8 @@ static const struct {
     {"\"suite\": null", "\"suite\": \"a\\u0000b\"", "is no JSON"},
     {"\"suite\": null", "\"suite\": \"\\ud800\"", "is no JSON"},
     {"\"duration\": 1.5", "\"duration\": -1", "duration: seconds from 0 to 2000000 were expected"},
-    {"\"duration\": 1.5", "\"duration\": 1e300", "duration: seconds from 0 to 2000000 were expected"},
+    {"\"duration\": 1.5", "\"duration\": 1e300", "duration: seconds from 0 to 1000000000 were expected"},
+    {"\"duration\": 2,", "\"duration\": 2000001,", "cases[0].duration: seconds from 0 to 2000000 were expected"},
     {"\"duration\": 1.5", "\"duration\": 1e999", "is no JSON"},
     {"\"started\": 5", "\"started\": -5", "started: a number from 0 on was expected"},
     {"\"started\": 5", "\"started\": 5.0", "started: a number from 0 on was expected"},
@@ -898,6 +917,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(back, setup, teardown);
     tcase_add_test(back, results_come_back_as_they_were);
     tcase_add_test(back, all_times_come_back);
+    tcase_add_test(back, the_time_of_many_machines_comes_back);
     tcase_add_loop_test(back, what_is_no_results_is_refused, 0, sizeof(wrongs) / sizeof(wrongs[0]));
     tcase_add_test(back, bounds_of_what_is_read);
     tcase_set_timeout(back, 60);

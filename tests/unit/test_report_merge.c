@@ -4,6 +4,7 @@
 #include "vmm/report/artefact.h"
 #include "vmm/report/merge.h"
 #include "vmm/report/report.h"
+#include "vmm/report/results_read.h"
 
 #include "unit_test.h"
 
@@ -328,6 +329,25 @@ START_TEST(there_may_be_more_reports_than_descriptors)
 }
 END_TEST
 
+START_TEST(times_add_up_to_what_can_be_read)
+{
+    struct results *one = create("boot", 1);
+    struct results *other = create("boot", 2);
+
+    one->duration_ns = 1900000000000000u;
+    other->duration_ns = RESULTS_READ_NS_MAX - 1900000000000000u;
+    write_report(one, a);
+    write_report(other, b);
+    struct results *results = merge_well(a, b, all);
+    ck_assert_uint_eq(results->duration_ns, RESULTS_READ_NS_MAX);
+    ck_assert_int_eq(report_write(results, all, &error), 0);
+    results_free(results);
+    results = merge_well(a, all, NULL);
+    ck_assert_uint_eq(results->duration_ns, RESULTS_READ_NS_MAX);
+    results_free(results);
+}
+END_TEST
+
 static const char *const outside[] = {
     "../secret", "/etc/hostname", "case/../../secret", "./x", "link", "links/secret", "case", "", "a//b",
     "pipe",      "file/x"};
@@ -460,6 +480,7 @@ static Suite *suite(void)
     tcase_add_test(merges, attachments_that_are_not_there_are_told);
     tcase_add_test(merges, attachments_that_are_there_stay_in_their_order);
     tcase_add_test(merges, there_may_be_more_reports_than_descriptors);
+    tcase_add_test(merges, times_add_up_to_what_can_be_read);
     tcase_add_loop_test(merges, nothing_outside_of_a_report_is_copied, 0, sizeof(outside) / sizeof(outside[0]));
     tcase_add_test(merges, nothing_outside_of_the_new_report_is_written);
     tcase_add_test(merges, a_report_is_not_merged_into_itself);

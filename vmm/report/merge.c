@@ -363,6 +363,8 @@ static struct results *put_together(struct merge *merge)
     for (size_t i = 0; i < merge->count; i++) {
         const struct results *report = merge->reports[i];
         all->duration_ns += report->duration_ns;
+        if (all->duration_ns > RESULTS_READ_NS_MAX)
+            all->duration_ns = RESULTS_READ_NS_MAX;
         if (report->started_at > 0 && (all->started_at == 0 || report->started_at < all->started_at))
             all->started_at = report->started_at;
     }

@@ -24,7 +24,7 @@ struct results *merge_read(const char *path, struct error *error);
 /*
  * Reads count reports, of which there is at least one, and makes one of them, with the cases in the order of their
  * names. What is one case, by name and file, may be in several, if it has not been run in all of them but one;
- * otherwise *error names both. The whole's time is the sum of theirs.
+ * otherwise *error names both. The whole's time is the sum of theirs, at most RESULTS_READ_NS_MAX.
  *
  * directory: where attachments are copied to, under report-N/; it is made where it is not there, and may be none of the
  * reports. Those that are not there are left out and told in *missing. An attachment that is anywhere but below its
