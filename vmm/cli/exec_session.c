@@ -384,7 +384,11 @@ void exec_session_run(const struct exec_options *options, const struct exec_besi
     exec->outlets[AGENT_STDOUT].fd = STDOUT_FILENO;
     exec->outlets[AGENT_STDERR].fd = STDERR_FILENO;
     exec->signal_fd = open_signals();
-    loop(exec, end);
+    /* Without it nobody could end the wait: the signals are blocked. */
+    if (exec->signal_fd < 0)
+        error_set(&end->error, ERROR_HOST, "the host gave no descriptor for signals: %s", strerror(errno));
+    else
+        loop(exec, end);
     terminal_close();
     agent_client_destroy(exec->client);
     if (exec->signal_fd >= 0)
