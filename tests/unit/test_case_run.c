@@ -3,11 +3,11 @@
  */
 #include "vmm/runner/case_run.h"
 
+#include "scratch_folder.h"
 #include "unit_test.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,7 +23,6 @@
 #define NS_PER_S 1000000000ull
 
 static struct {
-    char folder[64];
     struct event_loop *loop;
     struct scenario *scenario;
     struct results *results;
@@ -42,19 +41,10 @@ static void set_up(void)
 {
     struct error error;
 
-    (void)strcpy(rig.folder, "/tmp/quire-case-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(rig.folder));
+    scratch_folder_make();
     rig.loop = event_loop_create(&error);
     rig.results = results_create("test", &error);
-    rig.settings = (struct case_run_settings){.quire = FAKE_QUIRE, .folder = rig.folder, .sockets = rig.folder};
-}
-
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
-{
-    (void)status;
-    (void)kind;
-    (void)walk;
-    return remove(path);
+    rig.settings = (struct case_run_settings){.quire = FAKE_QUIRE, .folder = scratch_folder, .sockets = scratch_folder};
 }
 
 static void tear_down(void)
@@ -63,7 +53,7 @@ static void tear_down(void)
     results_free(rig.results);
     scenario_free(rig.scenario);
     event_loop_destroy(rig.loop);
-    (void)nftw(rig.folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    scratch_folder_remove();
 }
 
 static void on_end(void *context)
@@ -137,7 +127,7 @@ static char *read_file(const char *name)
     char *text = NULL;
     size_t size = 0;
 
-    (void)snprintf(path, sizeof(path), "%s/%s", rig.folder, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", scratch_folder, name);
     FILE *in = fopen(path, "re");
     if (in == NULL)
         return NULL;
@@ -209,7 +199,7 @@ START_TEST(steps_are_taken_in_their_order)
     text = read_file("machine.toml");
     ck_assert_ptr_nonnull(strstr(text, "backend = \"stdio\""));
     /* Sockets that are gone with the machine. */
-    ck_assert_ptr_null(strstr(text, rig.folder));
+    ck_assert_ptr_null(strstr(text, scratch_folder));
     free(text);
     text = read_file("maps.svg");
     ck_assert_ptr_nonnull(strstr(text, "<svg"));
@@ -520,13 +510,13 @@ static void install_gdb(const char *script)
 {
     char path[128];
 
-    (void)snprintf(path, sizeof(path), "%s/gdb", rig.folder);
+    (void)snprintf(path, sizeof(path), "%s/gdb", scratch_folder);
     FILE *out = fopen(path, "we");
     ck_assert_ptr_nonnull(out);
     fprintf(out, "#!/bin/sh\n%s\n", script);
     ck_assert_int_eq(fclose(out), 0);
     ck_assert_int_eq(chmod(path, 0755), 0);
-    (void)snprintf(path, sizeof(path), "%s:/usr/bin:/bin", rig.folder);
+    (void)snprintf(path, sizeof(path), "%s:/usr/bin:/bin", scratch_folder);
     ck_assert_int_eq(setenv("PATH", path, 1), 0);
 }
 
@@ -536,7 +526,7 @@ static int install_gdb_that_holds(const char *script)
     char path[128];
     char *text = NULL;
 
-    (void)snprintf(path, sizeof(path), "%s/held", rig.folder);
+    (void)snprintf(path, sizeof(path), "%s/held", scratch_folder);
     ck_assert_int_eq(mkfifo(path, 0600), 0);
     const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     ck_assert_int_ge(fd, 0);
@@ -651,7 +641,7 @@ static void expect_end(const char *name, const char *text)
     char path[128];
     char end[128] = "";
 
-    (void)snprintf(path, sizeof(path), "%s/%s", rig.folder, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", scratch_folder, name);
     FILE *in = fopen(path, "re");
     ck_assert_ptr_nonnull(in);
     ck_assert_int_eq(fseek(in, -64, SEEK_END), 0);
@@ -667,7 +657,7 @@ START_TEST(a_flood_is_bounded)
 
     play("flood:80 print:one", "[[step]]\nexpect = 'one'\n");
     check_passed();
-    (void)snprintf(path, sizeof(path), "%s/console.log", rig.folder);
+    (void)snprintf(path, sizeof(path), "%s/console.log", scratch_folder);
     ck_assert_int_eq(stat(path, &status), 0);
     ck_assert_int_le(status.st_size, CASE_RUN_CONSOLE_MAX + 64);
     expect_end("console.log", " bytes more were left out]\n");

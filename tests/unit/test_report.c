@@ -9,11 +9,11 @@
 #include "vmm/scenario/utf8.h"
 
 #include "report_fixture.h"
+#include "scratch_folder.h"
 #include "unit_test.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,38 +23,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/quire-report-XXXXXX";
 static struct error error;
-
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
-{
-    (void)status;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
 
 static void setup(void)
 {
-    (void)strcpy(folder + strlen(folder) - 6, "XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    scratch_folder_make();
     error = (struct error){0};
 }
 
-static void teardown(void)
-{
-    (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* A path in the folder, until the next call but three. */
 static const char *in(const char *name)
 {
-    static char paths[4][256];
-    static unsigned next;
-    char *path = paths[next++ % 4];
-
-    (void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
-    return path;
+    return scratch_path(scratch_folder, name);
 }
 
 /* A file's bytes, and a NUL; the caller frees them. */
@@ -71,15 +50,6 @@ static char *read_all(const char *path, size_t *length)
     if (length != NULL)
         *length = (size_t)got;
     return text;
-}
-
-static void write_text(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-
-    ck_assert_ptr_nonnull(file);
-    (void)fputs(text, file);
-    ck_assert_int_eq(fclose(file), 0);
 }
 
 static void assert_holds(const char *text, const char *part)
@@ -132,7 +102,7 @@ static void set(char **to, const char *text)
 
 static char *write_page(const struct results *results)
 {
-    if (report_write(results, folder, &error) < 0)
+    if (report_write(results, scratch_folder, &error) < 0)
         ck_abort_msg("%s", error.text);
     return read_all(in(REPORT_PAGE), NULL);
 }
@@ -155,8 +125,8 @@ static const char picture[] = "<svg xmlns='http://www.w3.org/2000/svg'><script>a
 static struct results *create_fixture(void)
 {
     ck_assert_int_eq(mkdir(in("boot-2"), 0755), 0);
-    write_text(in("boot-2/maps.svg"), picture);
-    return report_fixture(folder);
+    scratch_write(in("boot-2/maps.svg"), picture);
+    return report_fixture(scratch_folder);
 }
 
 START_TEST(the_page_says_what_came_of_it)
@@ -327,7 +297,7 @@ START_TEST(no_file_is_shown_that_is_elsewhere)
 {
     ck_assert_int_eq(mkdir(in("case"), 0755), 0);
     ck_assert_int_eq(mkdir(in("outside"), 0755), 0);
-    write_text(in("outside/console.timed"), "0.5 a secret\n");
+    scratch_write(in("outside/console.timed"), "0.5 a secret\n");
     ck_assert_int_eq(symlink("../outside/console.timed", in("case/console.timed")), 0);
     ck_assert_int_eq(symlink("outside", in("link")), 0);
     ck_assert_int_eq(mkfifo(in("console.timed"), 0600), 0);
@@ -357,7 +327,7 @@ static struct excerpt excerpt_of(const char *text, size_t head, size_t tail, siz
     const struct excerpt_options options = {.duration_ns = 10000000000u, .head = head, .tail = tail, .bytes = bytes};
     struct excerpt excerpt;
 
-    write_text(in("console"), text);
+    scratch_write(in("console"), text);
     const int fd = open(in("console"), O_RDONLY | O_CLOEXEC);
     ck_assert_int_eq(excerpt_read(fd, "console", &options, &excerpt, &error), 0);
     close(fd);
@@ -460,7 +430,7 @@ END_TEST
 /* Without the other forms, which have everything. */
 static char *write_page_alone(const struct results *results)
 {
-    const int where = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const int where = open(scratch_folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     FILE *out = fopen(in(REPORT_PAGE), "w");
 
     ck_assert_int_eq(html_write(results, where, out, &error), 0);
@@ -492,7 +462,7 @@ START_TEST(many_large_cases_make_a_page_that_can_be_used)
     write_long_console("console.timed", 5000);
     char *map = calloc(1, HTML_CASE_MAP_MAX);
     memset(map, 'm', HTML_CASE_MAP_MAX - 1);
-    write_text(in("maps.svg"), map);
+    scratch_write(in("maps.svg"), map);
     for (unsigned i = 0; i < 200; i++) {
         (void)snprintf(name, sizeof(name), "case-%u", i);
         struct result_case *one = add_case(results, name, i % 2 == 0 ? RESULT_PASSED : RESULT_FAILED);
@@ -580,7 +550,7 @@ END_TEST
 
 static size_t count_files(void)
 {
-    DIR *files = opendir(folder);
+    DIR *files = opendir(scratch_folder);
     size_t count = 0;
 
     for (const struct dirent *entry; (entry = readdir(files)) != NULL;)
@@ -609,10 +579,10 @@ START_TEST(a_full_disk_leaves_no_parts)
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         limit_files(sizes[i]);
         error = (struct error){0};
-        ck_assert_int_eq(report_write(results, folder, &error), -1);
+        ck_assert_int_eq(report_write(results, scratch_folder, &error), -1);
         limit_files(RLIM_INFINITY);
         ck_assert_int_eq(error.kind, ERROR_HOST);
-        assert_holds(error.text, folder);
+        assert_holds(error.text, scratch_folder);
         assert_holds(error.text, "cannot be written: File too large");
         ck_assert_uint_eq(count_files(), 0);
     }
@@ -630,7 +600,7 @@ START_TEST(a_full_disk_leaves_what_was_there)
     for (unsigned i = 0; i < 100; i++)
         add_case(results, "one", RESULT_FAILED);
     limit_files(length + 10);
-    ck_assert_int_eq(report_write(results, folder, &error), -1);
+    ck_assert_int_eq(report_write(results, scratch_folder, &error), -1);
     ck_assert_int_eq(report_write_file(in("own.xml"), report_junit, results, &error), -1);
     limit_files(RLIM_INFINITY);
     assert_holds(error.text, "own.xml: cannot be written");
@@ -655,7 +625,7 @@ START_TEST(devices_and_links_are_written_to)
     assert_holds(error.text, "/full: cannot be written: No space left on device");
     ck_assert_int_eq(lstat(in("full"), &status), 0);
     ck_assert(S_ISLNK(status.st_mode));
-    write_text(in("target"), "old");
+    scratch_write(in("target"), "old");
     ck_assert_int_eq(symlink("target", in("link")), 0);
     ck_assert_int_eq(report_write_file(in("link"), report_tap, results, &error), 0);
     char *text = read_all(in("target"), NULL);
@@ -876,7 +846,7 @@ START_TEST(bounds_of_what_is_read)
     assert_holds(error.text, "/none: cannot be read: No such file or directory");
     ck_assert_int_eq(mkfifo(in("pipe"), 0600), 0);
     ck_assert_ptr_null(results_read_json(in("pipe"), &error));
-    ck_assert_ptr_null(results_read_json(folder, &error));
+    ck_assert_ptr_null(results_read_json(scratch_folder, &error));
     ck_assert_int_eq(error.kind, ERROR_CONFIG);
 }
 END_TEST
@@ -888,7 +858,7 @@ static Suite *suite(void)
     TCase *files = tcase_create("files");
     TCase *back = tcase_create("back");
 
-    tcase_add_checked_fixture(page, setup, teardown);
+    tcase_add_checked_fixture(page, setup, scratch_folder_remove);
     tcase_add_test(page, the_page_says_what_came_of_it);
     tcase_add_test(page, the_page_shows_the_console);
     tcase_add_test(page, the_page_shows_where_the_time_went);
@@ -906,7 +876,7 @@ static Suite *suite(void)
     tcase_set_timeout(page, 120);
     suite_add_tcase(all, page);
 
-    tcase_add_checked_fixture(files, setup, teardown);
+    tcase_add_checked_fixture(files, setup, scratch_folder_remove);
     tcase_add_test(files, a_full_disk_leaves_no_parts);
     tcase_add_test(files, a_full_disk_leaves_what_was_there);
     tcase_add_test(files, devices_and_links_are_written_to);
@@ -914,7 +884,7 @@ static Suite *suite(void)
     tcase_add_test(files, a_folder_that_is_not_there);
     suite_add_tcase(all, files);
 
-    tcase_add_checked_fixture(back, setup, teardown);
+    tcase_add_checked_fixture(back, setup, scratch_folder_remove);
     tcase_add_test(back, results_come_back_as_they_were);
     tcase_add_test(back, all_times_come_back);
     tcase_add_test(back, the_time_of_many_machines_comes_back);
