@@ -613,10 +613,38 @@ START_TEST(a_full_disk_leaves_what_was_there)
 }
 END_TEST
 
-START_TEST(devices_and_links_are_written_to)
+/* context: NULL to fail when half is written. */
+static int write_half(const void *context, FILE *out, struct error *why)
+{
+    (void)fputs("half", out);
+    return context != NULL ? 0 : error_set(why, ERROR_HOST, "no more");
+}
+
+static void expect_content(const char *name, const char *expected)
+{
+    char *text = read_all(in(name), NULL);
+
+    ck_assert_str_eq(text, expected);
+    free(text);
+}
+
+START_TEST(a_writer_that_fails_leaves_what_was_there)
+{
+    scratch_write(in("file"), "before");
+    ck_assert_int_eq(report_write_file(in("file"), write_half, NULL, &error), -1);
+    ck_assert_str_eq(error.text, "no more");
+    expect_content("file", "before");
+    ck_assert_uint_eq(count_files(), 1);
+    ck_assert_int_eq(report_write_file(in("file"), write_half, "", &error), 0);
+    expect_content("file", "half");
+}
+END_TEST
+
+START_TEST(devices_pipes_and_links_are_written_to)
 {
     struct results *results = create();
     struct stat status;
+    char got[8] = "";
 
     /* Through a link of our own: code that replaces what it should write to must not do that to the host's device. */
     ck_assert_int_eq(symlink("/dev/full", in("full")), 0);
@@ -628,9 +656,17 @@ START_TEST(devices_and_links_are_written_to)
     scratch_write(in("target"), "old");
     ck_assert_int_eq(symlink("target", in("link")), 0);
     ck_assert_int_eq(report_write_file(in("link"), report_tap, results, &error), 0);
-    char *text = read_all(in("target"), NULL);
-    ck_assert_str_eq(text, "TAP version 13\n1..0\n");
-    free(text);
+    expect_content("target", "TAP version 13\n1..0\n");
+    ck_assert_int_eq(lstat(in("link"), &status), 0);
+    ck_assert(S_ISLNK(status.st_mode));
+    ck_assert_int_eq(mkfifo(in("pipe"), 0600), 0);
+    const int fd = open(in("pipe"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ck_assert_int_eq(report_write_file(in("pipe"), write_half, "", &error), 0);
+    ck_assert_int_eq(read(fd, got, sizeof(got)), 4);
+    ck_assert_str_eq(got, "half");
+    close(fd);
+    ck_assert_int_eq(lstat(in("pipe"), &status), 0);
+    ck_assert(S_ISFIFO(status.st_mode));
     results_free(results);
 }
 END_TEST
@@ -879,7 +915,8 @@ static Suite *suite(void)
     tcase_add_checked_fixture(files, setup, scratch_folder_remove);
     tcase_add_test(files, a_full_disk_leaves_no_parts);
     tcase_add_test(files, a_full_disk_leaves_what_was_there);
-    tcase_add_test(files, devices_and_links_are_written_to);
+    tcase_add_test(files, a_writer_that_fails_leaves_what_was_there);
+    tcase_add_test(files, devices_pipes_and_links_are_written_to);
     tcase_add_test(files, standard_output);
     tcase_add_test(files, a_folder_that_is_not_there);
     suite_add_tcase(all, files);
