@@ -160,6 +160,12 @@ START_TEST(a_long_line_is_left_out)
     memcpy(line + CONTROL_LINE_MAX - 17, "{\"do\": \"resume\"}\n", 17);
     rig_say_bytes(fd, line, CONTROL_LINE_MAX);
     expect(fd, OK);
+    /* And a byte more. */
+    memcpy(line + CONTROL_LINE_MAX - 17, " {\"do\": \"resume\"}\n", 18);
+    rig_say_bytes(fd, line, CONTROL_LINE_MAX + 1);
+    heard = rig_hear(fd);
+    ck_assert_ptr_nonnull(heard);
+    ck_assert_ptr_nonnull(strstr(heard, "too long"));
     rig_leave(fd);
 }
 END_TEST
