@@ -125,6 +125,32 @@ START_TEST(what_is_in_use_stays)
 }
 END_TEST
 
+/* One that takes no more connections now is no stale one. */
+START_TEST(a_busy_listener_stays)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int clients[16];
+    unsigned count = 0;
+    char text[96];
+    const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    strcpy(address.sun_path, rig_path);
+    ck_assert_int_eq(bind(listener, (const struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(listener, 0), 0);
+    do {
+        ck_assert_uint_lt(count, 16);
+        clients[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    } while (connect(clients[count++], (const struct sockaddr *)&address, sizeof(address)) == 0);
+    ck_assert_int_eq(errno, EAGAIN);
+    (void)snprintf(text, sizeof(text), "unix:%s", rig_path);
+    check_refused(text, "in use");
+    ck_assert_int_eq(access(rig_path, F_OK), 0);
+    while (count > 0)
+        close(clients[--count]);
+    close(listener);
+}
+END_TEST
+
 START_TEST(tcp_gets_a_free_port_and_tells_it)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -373,6 +399,7 @@ int main(void)
     tcase_add_test(tcase, socket_is_this_users_alone_and_goes_with_the_server);
     tcase_add_test(tcase, stale_socket_is_replaced);
     tcase_add_test(tcase, what_is_in_use_stays);
+    tcase_add_test(tcase, a_busy_listener_stays);
     tcase_add_test(tcase, tcp_gets_a_free_port_and_tells_it);
     tcase_add_test(tcase, clients_come_and_go_one_at_a_time);
     tcase_add_test(tcase, hundred_clients_are_lost_at_any_moment);
