@@ -31,11 +31,6 @@ static size_t item_limit(const struct section *section)
     return html_share_of(&section->page->items, section->one->status);
 }
 
-static const char *class_of(enum result_status status)
-{
-    return status == RESULT_NOT_RUN ? "not-run" : result_status_name(status);
-}
-
 /* The first attachment whose file has this name. */
 static const char *find_attachment(const struct result_case *one, const char *name)
 {
@@ -141,7 +136,7 @@ static void write_step(const struct section *section, const struct result_step *
     FILE *out = section->out;
 
     (void)fprintf(out, "<tr><td class=\"narrow\">%zu</td><td class=\"narrow\">", number);
-    html_status(section->page, step->status);
+    html_status(section->page, step->status, result_status_name(step->status));
     (void)fputs("</td><th scope=\"row\">", out);
     html_name(section->page, step->kind);
     if (step->title != NULL && step->title[0] != '\0') {
@@ -257,13 +252,11 @@ static void write_subtest(const struct section *section, const struct result_sub
         [KTAP_SKIPPED] = RESULT_SKIPPED, [KTAP_TODO] = RESULT_SKIPPED,  [KTAP_TIMED_OUT] = RESULT_FAILED,
         [KTAP_ERROR] = RESULT_BROKEN,
     };
-    const char *class = class_of(statuses[subtest->status]);
     FILE *out = section->out;
 
-    (void)fprintf(out,
-                  "<tr><td class=\"narrow\"><span class=\"status %s\"><svg class=\"shape\" aria-hidden=\"true\">"
-                  "<use href=\"#%s\"/></svg>%s</span></td><th scope=\"row\">",
-                  class, class, ktap_status_name(subtest->status));
+    (void)fputs("<tr><td class=\"narrow\">", out);
+    html_status(section->page, statuses[subtest->status], ktap_status_name(subtest->status));
+    (void)fputs("</td><th scope=\"row\">", out);
     html_name(section->page, subtest->name);
     if (subtest->reason != NULL) {
         (void)fputs("<p class=\"why\">", out);
@@ -455,9 +448,9 @@ static void write_section(const struct section *section)
     const struct result_case *one = section->one;
     FILE *out = section->out;
 
-    (void)fprintf(out, "<details class=\"case %s\" id=\"t%zu\"%s>\n<summary>", class_of(one->status),
+    (void)fprintf(out, "<details class=\"case %s\" id=\"t%zu\"%s>\n<summary>", html_class(one->status),
                   section->number + 1, html_is_bad(one->status) ? " open=\"open\"" : "");
-    html_status(section->page, one->status);
+    html_status(section->page, one->status, result_status_name(one->status));
     (void)fputs(" <h2>", out);
     html_name(section->page, one->name);
     (void)fputs("</h2> <span class=\"faint\">", out);

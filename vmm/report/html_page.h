@@ -40,8 +40,11 @@ size_t html_share_of(const struct html_share *share, enum result_status status);
 /* Failed, broken or not run. */
 bool html_is_bad(enum result_status status);
 
-/* "passed", with its shape. */
-void html_status(const struct html_page *page, enum result_status status);
+/* "not-run" and so on: as classes and shapes have it. */
+const char *html_class(enum result_status status);
+
+/* A word (fit for HTML), with the colour and the shape of a status. */
+void html_status(const struct html_page *page, enum result_status status, const char *word);
 
 /* A name. */
 void html_name(const struct html_page *page, const char *text);
