@@ -705,6 +705,12 @@ START_TEST(a_folder_that_is_not_there)
     assert_holds(error.text, "/none/results.json: cannot be made: No such file or directory");
     ck_assert_int_eq(report_write_file(in("none/x"), report_json, results, &error), -1);
     ck_assert_int_eq(error.kind, ERROR_CONFIG);
+    /* However long its name, and whatever a terminal would make of it, the reason is there. */
+    char name[1024];
+    memset(name, 'n', sizeof(name));
+    (void)strcpy(name + sizeof(name) - 16, "/\x1b[31m/x");
+    ck_assert_int_eq(report_write_file(name, report_json, results, &error), -1);
+    assert_holds(error.text, "n/\\x1b[31m/x: cannot be made: ");
     /* As any program's files are. */
     ck_assert_int_eq(report_write_file(in("x"), report_json, results, &error), 0);
     ck_assert_int_eq(stat(in("x"), &status), 0);
