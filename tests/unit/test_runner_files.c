@@ -148,8 +148,11 @@ START_TEST(temporary_folders_of_who_was_killed_go)
             _exit(1);
         (void)pause();
     }
-    /* Somebody else's, that only has such a name. */
+    /* Somebody else's, that only has such a name, or is behind it. */
     ck_assert_int_eq(mkdir("quire-test-report", 0777), 0);
+    ck_assert_int_eq(mkdir("elsewhere", 0777), 0);
+    runner_write("elsewhere/.quire-temporary", "");
+    ck_assert_int_eq(symlink("elsewhere", "quire-test-link"), 0);
     char left[PATH_MAX] = "";
     ck_assert_int_gt(read(ends[0], left, sizeof(left) - 1), 0);
     char *other = folders_make_temporary(&error);
@@ -161,6 +164,8 @@ START_TEST(temporary_folders_of_who_was_killed_go)
     other = folders_make_temporary(&error);
     ck_assert(!exists(left));
     ck_assert(exists("quire-test-report"));
+    ck_assert(exists("quire-test-link"));
+    ck_assert(exists("elsewhere/.quire-temporary"));
     ck_assert(exists(kept));
     ck_assert(exists(other));
     folders_remove(other);
