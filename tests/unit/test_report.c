@@ -4,6 +4,7 @@
  */
 #include "vmm/report/excerpt.h"
 #include "vmm/report/html.h"
+#include "vmm/report/markup.h"
 #include "vmm/report/report.h"
 #include "vmm/report/results_read.h"
 #include "vmm/scenario/utf8.h"
@@ -387,6 +388,40 @@ START_TEST(phases_and_silences)
 }
 END_TEST
 
+START_TEST(no_character_is_cut)
+{
+    static const char sign[] = "\xe2\x82\xac";
+    char bytes[10] = "abc";
+
+    (void)strcpy(bytes + 3, sign);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 7), 6);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 6), 6);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 5), 3);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 4), 3);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 3), 3);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 0), 0);
+    ck_assert_uint_eq(markup_fit(sign, 3, 1), 0);
+    /* What belongs to no character is cut anywhere. */
+    memset(bytes, 0x80, sizeof(bytes));
+    ck_assert_uint_eq(markup_fit(bytes, sizeof(bytes), 7), 7);
+    ck_assert_uint_eq(markup_fit(bytes, sizeof(bytes), 2), 2);
+    /* Where lines are cut, and what is said of a silence. */
+    char text[600];
+    const int length =
+        snprintf(text, sizeof(text), "1.0 %0*d%s%s%s\n9.0 x\n", (int)EXCERPT_TEXT_MAX - 1, 0, sign, sign, sign);
+    ck_assert_int_lt(length, (int)sizeof(text));
+    struct excerpt excerpt = excerpt_of(text, 10, 10, 1000);
+    ck_assert_uint_eq(excerpt.lines[0].length, EXCERPT_TEXT_MAX - 1);
+    ck_assert_uint_eq(excerpt.lines[0].cut, 9);
+    excerpt_free(&excerpt);
+    (void)snprintf(text, sizeof(text), "1.0 %0*d%s\n9.0 x\n", (int)EXCERPT_SILENCE_TEXT - 3, 0, sign);
+    excerpt = excerpt_of(text, 10, 10, 1000);
+    ck_assert_uint_eq(excerpt.silence_count, 3);
+    ck_assert_uint_eq(strlen(excerpt.silences[1].text), EXCERPT_SILENCE_TEXT - 3);
+    excerpt_free(&excerpt);
+}
+END_TEST
+
 START_TEST(a_console_is_cut_to_its_bounds)
 {
     char *text = malloc(2000000);
@@ -422,6 +457,23 @@ START_TEST(a_console_is_cut_to_its_bounds)
     ck_assert_str_eq(excerpt.lines[1].text, "next");
     excerpt_free(&excerpt);
     free(text);
+}
+END_TEST
+
+/* A step's own time may be longer than its case's, which somebody else has measured. */
+START_TEST(what_ends_too_late_stays_in_the_picture)
+{
+    struct results *results = create();
+    struct result_case *one = add_case(results, "one", RESULT_FAILED);
+    struct result_step *step = result_add_step(one, "expect", NULL, &error);
+
+    step->status = RESULT_FAILED;
+    step->start_ns = one->duration_ns / 2;
+    step->duration_ns = 10 * one->duration_ns;
+    char *page = write_page(results);
+    assert_holds(page, "<svg x=\"50.000%\" y=\"35\" width=\"50.000%\"");
+    free(page);
+    results_free(results);
 }
 END_TEST
 
@@ -505,6 +557,7 @@ START_TEST(very_many_cases)
     assert_is_well_formed();
     ck_assert_uint_eq(count_of(page, "<h2>"), HTML_SECTIONS_MAX);
     assert_holds(page, "<p>7 more tests are in");
+    assert_holds(page, "<p>What there is to say of 4007 more tests is in");
     /* The one that failed is not among those that are left out. */
     assert_holds(page, "<details class=\"case failed\" id=\"t1\"");
     ck_assert_uint_eq(count_of(page, "href=\"#t"), HTML_SECTIONS_MAX);
@@ -911,6 +964,8 @@ static Suite *suite(void)
     tcase_add_test(page, no_file_is_shown_that_is_elsewhere);
     tcase_add_test(page, lines_and_their_times);
     tcase_add_test(page, phases_and_silences);
+    tcase_add_test(page, no_character_is_cut);
+    tcase_add_test(page, what_ends_too_late_stays_in_the_picture);
     tcase_add_test(page, a_console_is_cut_to_its_bounds);
     tcase_add_test(page, many_large_cases_make_a_page_that_can_be_used);
     tcase_add_test(page, very_many_cases);
