@@ -95,7 +95,7 @@ small_boots() {
 # prepare_guests MODE: all that takes packages or the network, before any of them boots.
 prepare_guests() {
     local mode=$1 kernel
-    need_packages iproute2 bsdutils perl-base e2fsprogs git jq
+    need_packages iproute2 bsdutils perl-base e2fsprogs git jq procps
     for kernel in 6.1 6.12; do
         run "guest: $kernel" "$root/tools/guest" fetch "$kernel"
         run "guest: $kernel, initrd" "$root/tools/guest" initrd "$kernel"

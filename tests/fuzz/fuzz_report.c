@@ -81,7 +81,7 @@ static void try_console(const char *text, size_t size)
     const int fd = memfd_create("console", MFD_CLOEXEC);
 
     require(fd >= 0 && write(fd, text, size) == (ssize_t)size && lseek(fd, 0, SEEK_SET) == 0);
-    require(excerpt_read(fd, &options, &excerpt, &error) == 0 && excerpt.is_all);
+    require(excerpt_read(fd, "console", &options, &excerpt, &error) == 0 && excerpt.is_all);
     require(excerpt.count <= 4 + 6 + 2 * (2 * EXCERPT_AROUND + 1) && excerpt.silence_count <= EXCERPT_SILENCES);
     for (size_t i = 0; i < excerpt.count; i++) {
         require(excerpt.lines[i].number > last && excerpt.lines[i].length <= EXCERPT_TEXT_MAX);

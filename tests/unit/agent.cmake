@@ -1,6 +1,7 @@
 # Unit tests of vmm/agent/.
 quire_unit_test(agent_frame ROOTS vmm memory-shared LIBRARIES quire_agent_words)
 quire_unit_test(agent_mux ROOTS vmm devices memory-shared LIBRARIES quire_agent)
+quire_unit_test(agent_client ROOTS vmm devices memory-shared LIBRARIES quire_agent SOURCES scratch_folder.c)
 quire_unit_test(agent_jobs ROOTS vmm devices memory-shared LIBRARIES quire_agent Threads::Threads
                 SOURCES ${CMAKE_SOURCE_DIR}/vmm/agent/guest/serve.c ${CMAKE_SOURCE_DIR}/vmm/agent/guest/job.c
                         ${CMAKE_SOURCE_DIR}/vmm/agent/guest/file.c ${CMAKE_SOURCE_DIR}/vmm/agent/guest/init.c)

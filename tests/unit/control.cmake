@@ -4,5 +4,5 @@ quire_unit_test(control_protocol ROOTS vmm devices memory-shared LIBRARIES quire
                 SOURCES fake_machine.c)
 target_include_directories(test_control_protocol PRIVATE ${JANSSON_INCLUDE_DIR})
 quire_unit_test(control_server ROOTS vmm devices memory-shared LIBRARIES quire_control quire_control_client
-                SOURCES fake_machine.c)
+                SOURCES fake_machine.c server_rig.c scratch_folder.c)
 quire_unit_test(control_vmcore ROOTS vmm devices memory-shared LIBRARIES quire_control SOURCES linux_fixture.c)

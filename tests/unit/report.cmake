@@ -1,6 +1,6 @@
 # Unit tests of vmm/report/.
-quire_unit_test(report ROOTS vmm memory-shared LIBRARIES quire_report SOURCES report_fixture.c)
-quire_unit_test(report_merge ROOTS vmm memory-shared LIBRARIES quire_report)
+quire_unit_test(report ROOTS vmm memory-shared LIBRARIES quire_report SOURCES report_fixture.c scratch_folder.c)
+quire_unit_test(report_merge ROOTS vmm memory-shared LIBRARIES quire_report SOURCES scratch_folder.c)
 quire_unit_test(report_options ROOTS vmm devices memory-shared LIBRARIES quire_cli)
 
 # A report to look at, for tests/report/browser.

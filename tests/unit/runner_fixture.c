@@ -1,8 +1,8 @@
 #include "runner_fixture.h"
 
+#include "unit_test.h"
 #include "vmm/runner/folders.h"
 
-#include <assert.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,11 +17,8 @@ char runner_mistakes[4096];
 void runner_setup(void)
 {
     (void)strcpy(runner_folder, "/tmp/quire-test-runner-XXXXXX");
-    const char *made = mkdtemp(runner_folder);
-    assert(made != NULL);
-    const int result = chdir(made);
-    assert(result == 0);
-    (void)result;
+    ck_assert_ptr_nonnull(mkdtemp(runner_folder));
+    ck_assert_int_eq(chdir(runner_folder), 0);
     runner_plan = (struct plan){0};
     runner_write("kernel", "");
 }
@@ -37,7 +34,7 @@ unsigned runner_count_files(void)
     DIR *folder = opendir(".");
     unsigned count = 0;
 
-    assert(folder != NULL);
+    ck_assert_ptr_nonnull(folder);
     while (readdir(folder) != NULL)
         count++;
     (void)closedir(folder);
@@ -49,23 +46,23 @@ void runner_write(const char *path, const char *text)
 {
     FILE *out = fopen(path, "w");
 
-    assert(out != NULL);
+    ck_assert_ptr_nonnull(out);
     (void)fputs(text, out);
-    (void)fclose(out);
+    ck_assert_int_eq(fclose(out), 0);
 }
 
 void runner_add_scenario(const char *path, unsigned cases, unsigned mib)
 {
     FILE *out = fopen(path, "w");
 
-    assert(out != NULL);
+    ck_assert_ptr_nonnull(out);
     (void)fprintf(out, "override.boot.kernel = \"%s/kernel\"\noverride.memory.size = \"%uMiB\"\n", runner_folder, mib);
     if (cases > 1)
         (void)fputs("[[matrix]]\naxis = \"n\"\n", out);
     for (unsigned i = 1; i <= cases && cases > 1; i++)
         (void)fprintf(out, "[[matrix.entry]]\nname = \"%u\"\n", i);
     (void)fputs("[[step]]\nsleep = \"1s\"\n", out);
-    (void)fclose(out);
+    ck_assert_int_eq(fclose(out), 0);
 }
 
 static void on_mistake(void *context, const struct error *error)

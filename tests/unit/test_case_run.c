@@ -3,15 +3,17 @@
  */
 #include "vmm/runner/case_run.h"
 
+#include "scratch_folder.h"
 #include "unit_test.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -21,7 +23,6 @@
 #define NS_PER_S 1000000000ull
 
 static struct {
-    char folder[64];
     struct event_loop *loop;
     struct scenario *scenario;
     struct results *results;
@@ -40,19 +41,10 @@ static void set_up(void)
 {
     struct error error;
 
-    (void)strcpy(rig.folder, "/tmp/quire-case-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(rig.folder));
+    scratch_folder_make();
     rig.loop = event_loop_create(&error);
     rig.results = results_create("test", &error);
-    rig.settings = (struct case_run_settings){.quire = FAKE_QUIRE, .folder = rig.folder, .sockets = rig.folder};
-}
-
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
-{
-    (void)status;
-    (void)kind;
-    (void)walk;
-    return remove(path);
+    rig.settings = (struct case_run_settings){.quire = FAKE_QUIRE, .folder = scratch_folder, .sockets = scratch_folder};
 }
 
 static void tear_down(void)
@@ -61,7 +53,7 @@ static void tear_down(void)
     results_free(rig.results);
     scenario_free(rig.scenario);
     event_loop_destroy(rig.loop);
-    (void)nftw(rig.folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    scratch_folder_remove();
 }
 
 static void on_end(void *context)
@@ -87,7 +79,7 @@ static void interrupt_soon(void)
     struct error error;
 
     ck_assert_int_eq(pipe(ends), 0);
-    ck_assert_int_eq(event_loop_add(rig.loop, ends[1], 4 /* EPOLLOUT */, on_interruption, &ends[1], &error), 0);
+    ck_assert_int_eq(event_loop_add(rig.loop, ends[1], EPOLLOUT, on_interruption, &ends[1], &error), 0);
 }
 
 static void on_step(void *context, size_t index)
@@ -135,7 +127,7 @@ static char *read_file(const char *name)
     char *text = NULL;
     size_t size = 0;
 
-    (void)snprintf(path, sizeof(path), "%s/%s", rig.folder, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", scratch_folder, name);
     FILE *in = fopen(path, "re");
     if (in == NULL)
         return NULL;
@@ -207,7 +199,7 @@ START_TEST(steps_are_taken_in_their_order)
     text = read_file("machine.toml");
     ck_assert_ptr_nonnull(strstr(text, "backend = \"stdio\""));
     /* Sockets that are gone with the machine. */
-    ck_assert_ptr_null(strstr(text, rig.folder));
+    ck_assert_ptr_null(strstr(text, scratch_folder));
     free(text);
     text = read_file("maps.svg");
     ck_assert_ptr_nonnull(strstr(text, "<svg"));
@@ -555,16 +547,40 @@ static void install_gdb(const char *script)
 {
     char path[128];
 
-    (void)snprintf(path, sizeof(path), "%s/gdb", rig.folder);
+    (void)snprintf(path, sizeof(path), "%s/gdb", scratch_folder);
     FILE *out = fopen(path, "we");
     ck_assert_ptr_nonnull(out);
     fprintf(out, "#!/bin/sh\n%s\n", script);
     ck_assert_int_eq(fclose(out), 0);
     ck_assert_int_eq(chmod(path, 0755), 0);
-    (void)snprintf(path, sizeof(path), "%s:/usr/bin:/bin", rig.folder);
+    (void)snprintf(path, sizeof(path), "%s:/usr/bin:/bin", scratch_folder);
     ck_assert_int_eq(setenv("PATH", path, 1), 0);
-    /* The stub's socket, which the fake has not. */
-    rig.settings.sockets = rig.folder;
+}
+
+/* The same, with a pipe that its processes hold open. Returns the pipe's other end. */
+static int install_gdb_that_holds(const char *script)
+{
+    char path[128];
+    char *text = NULL;
+
+    (void)snprintf(path, sizeof(path), "%s/held", scratch_folder);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_gt(asprintf(&text, "exec 9>%s\n%s", path, script), 0);
+    install_gdb(text);
+    free(text);
+    return fd;
+}
+
+/* Whoever held it has ended. */
+static void check_nobody_holds(int fd)
+{
+    struct pollfd poll_for = {.fd = fd, .events = POLLIN};
+
+    ck_assert_int_eq(poll(&poll_for, 1, 30000), 1);
+    ck_assert_int_eq(poll_for.revents, POLLHUP);
+    close(fd);
 }
 
 /* What stands in for the socket: gdb is started when there is one. */
@@ -621,10 +637,12 @@ END_TEST
 
 START_TEST(gdb_that_goes_on_is_ended)
 {
-    install_gdb("sleep 1000");
-    make_socket("print:one", "[[step]]\ngdb = ['x']\ntimeout = '200ms'\n");
+    const int held = install_gdb_that_holds("sleep 1000; exit 0");
+
+    make_socket("print:one", "[[step]]\ngdb = ['x']\ntimeout = '2s'\n");
     check_ended(RESULT_FAILED, "gdb has not come to its end");
     check_no_process();
+    check_nobody_holds(held);
 }
 END_TEST
 
@@ -645,9 +663,11 @@ END_TEST
 
 START_TEST(what_gdb_has_left_behind_is_ended)
 {
-    install_gdb("yes & exit 0");
+    const int held = install_gdb_that_holds("sleep 1000 & exit 0");
+
     make_socket("print:one", "[[step]]\ngdb = ['x']\n");
     check_passed();
+    check_nobody_holds(held);
 }
 END_TEST
 
@@ -658,7 +678,7 @@ static void expect_end(const char *name, const char *text)
     char path[128];
     char end[128] = "";
 
-    (void)snprintf(path, sizeof(path), "%s/%s", rig.folder, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", scratch_folder, name);
     FILE *in = fopen(path, "re");
     ck_assert_ptr_nonnull(in);
     ck_assert_int_eq(fseek(in, -64, SEEK_END), 0);
@@ -674,7 +694,7 @@ START_TEST(a_flood_is_bounded)
 
     play("flood:80 print:one", "[[step]]\nexpect = 'one'\n");
     check_passed();
-    (void)snprintf(path, sizeof(path), "%s/console.log", rig.folder);
+    (void)snprintf(path, sizeof(path), "%s/console.log", scratch_folder);
     ck_assert_int_eq(stat(path, &status), 0);
     ck_assert_int_le(status.st_size, CASE_RUN_CONSOLE_MAX + 64);
     expect_end("console.log", " bytes more were left out]\n");
@@ -724,15 +744,6 @@ START_TEST(an_interruption_ends_it)
 }
 END_TEST
 
-static void on_alarm(void *context, uint32_t events)
-{
-    const int *fd = context;
-
-    (void)events;
-    event_loop_remove(rig.loop, *fd);
-    case_run_interrupt(rig.run, "the user has had enough");
-}
-
 START_TEST(an_interruption_ends_the_look_at_a_machine)
 {
     const struct itimerspec when = {.it_value = {.tv_nsec = 500000000}};
@@ -740,7 +751,7 @@ START_TEST(an_interruption_ends_the_look_at_a_machine)
     struct error error;
 
     ck_assert_int_eq(timerfd_settime(fd, 0, &when, NULL), 0);
-    ck_assert_int_eq(event_loop_add(rig.loop, fd, 1 /* EPOLLIN */, on_alarm, &fd, &error), 0);
+    ck_assert_int_eq(event_loop_add(rig.loop, fd, EPOLLIN, on_interruption, &fd, &error), 0);
     play("deaf print:one", "[[step]]\nexpect = 'two'\ntimeout = '50ms'\n");
     check_ended(RESULT_NOT_RUN, "the user has had enough");
     check_no_process();
@@ -749,15 +760,11 @@ END_TEST
 
 START_TEST(one_that_is_destroyed_leaves_no_process)
 {
-    struct error error;
-
-    rig.interrupt_at = 1;
     start("print:one", "[[step]]\nsleep = '1h'\n");
     case_run_destroy(rig.run);
     rig.run = NULL;
     check_no_process();
     ck_assert(!rig.has_ended);
-    (void)error;
 }
 END_TEST
 

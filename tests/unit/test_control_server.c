@@ -4,112 +4,47 @@
 #include "vmm/control/control_server.h"
 
 #include "fake_machine.h"
+#include "scratch_folder.h"
+#include "server_rig.h"
 #include "unit_test.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-enum { TURNS = 10 };
 
 static struct fake_machine machine;
 static struct control_server *server;
-static struct event_loop *loop;
 static struct error error;
-static struct log file_log = {.level = LOG_LEVEL_INFO};
-static char folder[] = "/tmp/quire-test-control-XXXXXX";
-static char path[64];
-static char address[80];
+static char address[sizeof(rig_path) + 8];
 
 static void start(unsigned vcpus)
 {
     fake_machine_init(&machine, vcpus);
-    server = control_server_create(address, &machine.target, loop, &file_log, &error);
+    server = control_server_create(address, &machine.target, rig_loop, &rig_log, &error);
     ck_assert_msg(server != NULL, "%s", error.text);
 }
 
 static void setup(void)
 {
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    (void)snprintf(path, sizeof(path), "%s/control", folder);
-    (void)snprintf(address, sizeof(address), "unix:%s", path);
-    file_log.fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    ck_assert_int_ge(file_log.fd, 0);
-    loop = event_loop_create(&error);
-    ck_assert_ptr_nonnull(loop);
+    rig_make();
+    (void)snprintf(address, sizeof(address), "unix:%s", rig_path);
     machine.dump_fd = -1;
 }
 
 static void teardown(void)
 {
     control_server_destroy(server);
-    event_loop_destroy(loop);
     fake_machine_fini(&machine);
-    close(file_log.fd);
-    ck_assert_int_eq(rmdir(folder), 0);
-}
-
-/* ---- The loop ---- */
-
-static unsigned turns_left;
-
-static int count_turn(void *context)
-{
-    (void)context;
-    if (turns_left == 0 || --turns_left == 0)
-        event_loop_stop(loop);
-    return 0;
-}
-
-/* What is ready is served, a few times over. */
-static void turn(unsigned turns)
-{
-    struct event_hook hook = {.prepare = count_turn};
-
-    turns_left = turns;
-    event_loop_add_hook(loop, &hook);
-    ck_assert_int_eq(event_loop_run(loop, &error), 0);
-    event_loop_remove_hook(loop, &hook);
+    rig_end();
 }
 
 /* ---- Clients ---- */
 
-static int enter(void)
-{
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    ck_assert_int_ge(fd, 0);
-    strcpy(name.sun_path, path);
-    ck_assert_int_eq(connect(fd, (const struct sockaddr *)&name, sizeof(name)), 0);
-    turn(TURNS);
-    return fd;
-}
-
-static void leave(int fd)
-{
-    close(fd);
-    turn(TURNS);
-}
-
-static void say_bytes(int fd, const char *bytes, size_t size)
-{
-    ck_assert_int_eq(send(fd, bytes, size, MSG_NOSIGNAL), (ssize_t)size);
-    turn(TURNS);
-}
-
-static void say(int fd, const char *text)
-{
-    say_bytes(fd, text, strlen(text));
-}
-
-/* The same, with files. */
+/* What rig_say() does, with files. */
 static void say_with_files(int fd, const char *text, const int *files, size_t count)
 {
     union {
@@ -125,26 +60,12 @@ static void say_with_files(int fd, const char *text, const int *files, size_t co
     strcpy(copy, text);
     memcpy(CMSG_DATA(&control.header), files, count * sizeof(int));
     ck_assert_int_eq(sendmsg(fd, &message, MSG_NOSIGNAL), (ssize_t)strlen(text));
-    turn(TURNS);
-}
-
-/* What has arrived; "" where the connection has ended, NULL where nothing has. */
-static const char *hear(int fd)
-{
-    static char text[8192];
-    const ssize_t got = recv(fd, text, sizeof(text) - 1, 0);
-
-    if (got < 0 && errno == ECONNRESET)
-        return "";
-    if (got < 0)
-        return NULL;
-    text[got] = '\0';
-    return text;
+    rig_turn(RIG_TURNS);
 }
 
 static void expect(int fd, const char *answer)
 {
-    const char *heard = hear(fd);
+    const char *heard = rig_hear(fd);
 
     ck_assert_msg(heard != NULL, "nothing, and not %s", answer);
     ck_assert_str_eq(heard, answer);
@@ -154,7 +75,7 @@ static const char OK[] = "{\"ok\":true}\n";
 
 static void expect_works(int fd)
 {
-    say(fd, "{\"do\": \"pause\"}\n");
+    rig_say(fd, "{\"do\": \"pause\"}\n");
     expect(fd, OK);
 }
 
@@ -172,50 +93,50 @@ START_TEST(the_socket_is_for_this_user_and_goes)
     struct stat status;
 
     start(1);
-    ck_assert_int_eq(stat(path, &status), 0);
+    ck_assert_int_eq(stat(rig_path, &status), 0);
     ck_assert_uint_eq(status.st_mode & 0777, 0600);
-    ck_assert_ptr_null(control_server_create(address, &machine.target, loop, &file_log, &error));
+    ck_assert_ptr_null(control_server_create(address, &machine.target, rig_loop, &rig_log, &error));
     ck_assert_ptr_nonnull(strstr(error.text, "the control socket cannot be made"));
     ck_assert_int_eq(error.kind, ERROR_CONFIG);
     control_server_destroy(server);
     server = NULL;
-    ck_assert_int_eq(stat(path, &status), -1);
+    ck_assert_int_eq(stat(rig_path, &status), -1);
 }
 END_TEST
 
 START_TEST(requests_come_in_pieces_and_together)
 {
     start(1);
-    const int fd = enter();
-    say(fd, "{\"do\": ");
-    ck_assert_ptr_null(hear(fd));
-    say(fd, "\"pause\"}\n{\"do\": \"resume\"}\n{\"do\": \"res");
+    const int fd = rig_enter();
+    rig_say(fd, "{\"do\": ");
+    ck_assert_ptr_null(rig_hear(fd));
+    rig_say(fd, "\"pause\"}\n{\"do\": \"resume\"}\n{\"do\": \"res");
     expect(fd, "{\"ok\":true}\n{\"ok\":true}\n");
-    say(fd, "et\"}\n\n");
-    const char *heard = hear(fd);
+    rig_say(fd, "et\"}\n\n");
+    const char *heard = rig_hear(fd);
     ck_assert_ptr_nonnull(heard);
     ck_assert_ptr_nonnull(strstr(heard, "{\"ok\":true}\n{\"ok\":false"));
     ck_assert_str_eq(machine.log, "prR");
-    leave(fd);
+    rig_leave(fd);
 }
 END_TEST
 
 START_TEST(what_was_asked_before_the_end_is_done)
 {
     start(1);
-    const int fd = enter();
+    const int fd = rig_enter();
     ck_assert_int_eq(send(fd, "{\"do\": \"reset\"}\n{\"do\": \"quit\"}\n{\"do\"", 37, 0), 37);
     ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
-    turn(TURNS);
+    rig_turn(RIG_TURNS);
     expect(fd, "{\"ok\":true}\n{\"ok\":true}\n");
     expect(fd, "");
     ck_assert_str_eq(machine.log, "Rq");
-    leave(fd);
-    const int other = enter();
+    rig_leave(fd);
+    const int other = rig_enter();
     ck_assert_int_eq(send(other, "{\"do\": \"reset\"}\n", 16, 0), 16);
-    leave(other);
+    rig_leave(other);
     ck_assert_str_eq(machine.log, "RqR");
-    leave(enter());
+    rig_leave(rig_enter());
 }
 END_TEST
 
@@ -224,22 +145,28 @@ START_TEST(a_long_line_is_left_out)
     char line[3 * CONTROL_LINE_MAX];
 
     start(1);
-    const int fd = enter();
+    const int fd = rig_enter();
     memset(line, ' ', sizeof(line));
-    say_bytes(fd, line, sizeof(line));
-    const char *heard = hear(fd);
+    rig_say_bytes(fd, line, sizeof(line));
+    const char *heard = rig_hear(fd);
     ck_assert_ptr_nonnull(heard);
     ck_assert_ptr_nonnull(strstr(heard, "too long"));
-    ck_assert_ptr_null(hear(fd));
-    say(fd, "{\"do\": \"quit\"}\n");
-    ck_assert_ptr_null(hear(fd));
+    ck_assert_ptr_null(rig_hear(fd));
+    rig_say(fd, "{\"do\": \"quit\"}\n");
+    ck_assert_ptr_null(rig_hear(fd));
     expect_works(fd);
     ck_assert_str_eq(machine.log, "p");
     /* The longest that there may be. */
     memcpy(line + CONTROL_LINE_MAX - 17, "{\"do\": \"resume\"}\n", 17);
-    say_bytes(fd, line, CONTROL_LINE_MAX);
+    rig_say_bytes(fd, line, CONTROL_LINE_MAX);
     expect(fd, OK);
-    leave(fd);
+    /* And a byte more. */
+    memcpy(line + CONTROL_LINE_MAX - 17, " {\"do\": \"resume\"}\n", 18);
+    rig_say_bytes(fd, line, CONTROL_LINE_MAX + 1);
+    heard = rig_hear(fd);
+    ck_assert_ptr_nonnull(heard);
+    ck_assert_ptr_nonnull(strstr(heard, "too long"));
+    rig_leave(fd);
 }
 END_TEST
 
@@ -249,17 +176,17 @@ START_TEST(several_clients_and_more_than_there_is_room_for)
 
     start(1);
     for (unsigned i = 0; i <= CONTROL_CLIENT_MAX; i++)
-        fds[i] = enter();
+        fds[i] = rig_enter();
     for (unsigned i = 0; i < CONTROL_CLIENT_MAX; i++)
         expect_works(fds[i]);
-    say(fds[CONTROL_CLIENT_MAX], "{\"do\": \"quit\"}\n");
-    ck_assert_ptr_null(hear(fds[CONTROL_CLIENT_MAX]));
-    leave(fds[3]);
-    turn(TURNS);
+    rig_say(fds[CONTROL_CLIENT_MAX], "{\"do\": \"quit\"}\n");
+    ck_assert_ptr_null(rig_hear(fds[CONTROL_CLIENT_MAX]));
+    rig_leave(fds[3]);
+    rig_turn(RIG_TURNS);
     expect(fds[CONTROL_CLIENT_MAX], OK);
     for (unsigned i = 0; i <= CONTROL_CLIENT_MAX; i++)
         if (i != 3)
-            leave(fds[i]);
+            rig_leave(fds[i]);
 }
 END_TEST
 
@@ -269,41 +196,41 @@ START_TEST(who_does_not_read_is_not_listened_to)
     unsigned asked = 0;
 
     start(FAKE_MACHINE_MAX_VCPUS);
-    const int fd = enter(), other = enter();
+    const int fd = rig_enter(), other = rig_enter();
     while (asked < 100000 && send(fd, line, strlen(line), MSG_NOSIGNAL) == (ssize_t)strlen(line)) {
         asked++;
         if (asked % 64 == 0)
-            turn(2);
+            rig_turn(2);
     }
     ck_assert_int_eq(errno, EAGAIN);
-    turn(TURNS);
+    rig_turn(RIG_TURNS);
     /* What its socket holds has been looked up, and one more. */
     ck_assert_uint_lt(strlen(machine.log), 64);
     expect_works(other);
     /* When it reads, all is answered. */
     size_t lines = 0;
     for (unsigned i = 0; i < 1000000 && lines < asked; i++) {
-        const char *heard = hear(fd);
+        const char *heard = rig_hear(fd);
         if (heard == NULL)
-            turn(2);
+            rig_turn(2);
         for (; heard != NULL && *heard != '\0'; heard++)
             lines += *heard == '\n';
     }
     ck_assert_uint_eq(lines, asked);
-    leave(fd);
-    leave(other);
+    rig_leave(fd);
+    rig_leave(other);
 }
 END_TEST
 
 START_TEST(a_dump_is_answered_in_the_end)
 {
     start(1);
-    const int fd = enter(), other = enter();
-    int file = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    const int fd = rig_enter(), other = rig_enter();
+    int file = open(scratch_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     machine.dump_steps = 3;
     const unsigned before = count_files();
     say_with_files(fd, "{\"do\": \"dump\"}\n{\"do\": \"reset\"}\n", &file, 1);
-    const char *heard = hear(fd);
+    const char *heard = rig_hear(fd);
     ck_assert_ptr_nonnull(heard);
     static const char progress[] = "{\"progress\":{\"done\":1,\"total\":2,\"written\":3}}\n";
     ck_assert_int_eq(strncmp(heard, progress, strlen(progress)), 0);
@@ -312,8 +239,8 @@ START_TEST(a_dump_is_answered_in_the_end)
     ck_assert_str_eq(machine.log, "dsssR");
     ck_assert_uint_eq(count_files(), before);
     expect_works(other);
-    leave(fd);
-    leave(other);
+    rig_leave(fd);
+    rig_leave(other);
     close(file);
 }
 END_TEST
@@ -321,24 +248,24 @@ END_TEST
 START_TEST(a_client_that_leaves_aborts_its_dump)
 {
     start(1);
-    int file = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int file = open(scratch_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     for (unsigned i = 0; i < 2; i++) {
-        const int fd = enter(), other = enter();
+        const int fd = rig_enter(), other = rig_enter();
         machine.dump_steps = 100000;
         say_with_files(fd, "{\"do\": \"dump\"}\n", &file, 1);
         ck_assert_int_ge(machine.dump_fd, 0);
         say_with_files(other, "{\"do\": \"dump\"}\n", &file, 1);
-        const char *heard = hear(other);
+        const char *heard = rig_hear(other);
         ck_assert_ptr_nonnull(heard);
         ck_assert_ptr_nonnull(strstr(heard, "another dump"));
         expect_works(other);
-        leave(fd);
+        rig_leave(fd);
         ck_assert_int_eq(machine.dump_fd, -1);
         const size_t steps = strlen(machine.log);
         ck_assert_int_eq(machine.log[steps - 1], 'a');
         expect_works(other);
         ck_assert_uint_eq(strlen(machine.log), steps + 1);
-        leave(other);
+        rig_leave(other);
     }
     close(file);
 }
@@ -347,20 +274,20 @@ END_TEST
 START_TEST(who_does_not_read_progress_gets_the_answer)
 {
     start(1);
-    const int fd = enter();
+    const int fd = rig_enter();
     int size = 1;
     ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
-    int file = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int file = open(scratch_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     machine.dump_steps = 20000;
     say_with_files(fd, "{\"do\": \"dump\"}\n", &file, 1);
-    turn(25000);
+    rig_turn(25000);
     ck_assert_int_eq(machine.dump_fd, -1);
     static char last[256];
     size_t used = 0;
     for (unsigned i = 0; i < 100000 && strstr(last, "\"ok\"") == NULL; i++) {
-        const char *heard = hear(fd);
+        const char *heard = rig_hear(fd);
         if (heard == NULL)
-            turn(2);
+            rig_turn(2);
         for (; heard != NULL && *heard != '\0'; heard++) {
             if (used == 0)
                 memset(last, 0, sizeof(last));
@@ -372,7 +299,7 @@ START_TEST(who_does_not_read_progress_gets_the_answer)
         }
     }
     ck_assert_ptr_nonnull(strstr(last, "{\"ok\":true,\"dump\""));
-    leave(fd);
+    rig_leave(fd);
     close(file);
 }
 END_TEST
@@ -381,10 +308,10 @@ START_TEST(files_are_not_kept)
 {
     start(1);
     const unsigned none = count_files();
-    const int fd = enter();
+    const int fd = rig_enter();
     int files[8];
     for (unsigned i = 0; i < 8; i++)
-        files[i] = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        files[i] = open(scratch_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     const unsigned before = count_files();
     for (unsigned i = 1; i <= 8; i++) {
         say_with_files(fd, "{\"do\": \"reset\"}\n", files, i);
@@ -394,7 +321,7 @@ START_TEST(files_are_not_kept)
     }
     for (unsigned i = 0; i < 8; i++)
         close(files[i]);
-    leave(fd);
+    rig_leave(fd);
     ck_assert_uint_eq(count_files(), none);
 }
 END_TEST
@@ -402,8 +329,8 @@ END_TEST
 START_TEST(the_end_aborts_a_dump)
 {
     start(1);
-    const int fd = enter();
-    int file = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    const int fd = rig_enter();
+    int file = open(scratch_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     machine.dump_steps = 100000;
     say_with_files(fd, "{\"do\": \"dump\"}\n", &file, 1);
     control_server_destroy(server);
@@ -423,10 +350,10 @@ START_TEST(the_client_speaks_to_it)
     ck_assert_ptr_nonnull(client);
     ck_assert_ptr_null(control_client_receive(client, 20, &timed_out, &error));
     ck_assert(timed_out);
-    int file = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int file = open(scratch_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     ck_assert_int_eq(control_client_send(client, "{\"do\": \"dump\"}", file, &error), 0);
     ck_assert_int_eq(control_client_send(client, "{\"do\": \"pause\"}", -1, &error), 0);
-    turn(TURNS);
+    rig_turn(RIG_TURNS);
     const char *line = control_client_receive(client, 1000, NULL, &error);
     ck_assert_ptr_nonnull(line);
     ck_assert_str_eq(line, "{\"ok\":true,\"dump\":{\"done\":1,\"total\":2,\"written\":3}}");

@@ -4,16 +4,17 @@
  */
 #include "vmm/report/excerpt.h"
 #include "vmm/report/html.h"
+#include "vmm/report/markup.h"
 #include "vmm/report/report.h"
 #include "vmm/report/results_read.h"
 #include "vmm/scenario/utf8.h"
 
 #include "report_fixture.h"
+#include "scratch_folder.h"
 #include "unit_test.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,38 +24,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/quire-report-XXXXXX";
 static struct error error;
-
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
-{
-    (void)status;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
 
 static void setup(void)
 {
-    (void)strcpy(folder + strlen(folder) - 6, "XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    scratch_folder_make();
     error = (struct error){0};
 }
 
-static void teardown(void)
-{
-    (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* A path in the folder, until the next call but three. */
 static const char *in(const char *name)
 {
-    static char paths[4][256];
-    static unsigned next;
-    char *path = paths[next++ % 4];
-
-    (void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
-    return path;
+    return scratch_path(scratch_folder, name);
 }
 
 /* A file's bytes, and a NUL; the caller frees them. */
@@ -71,15 +51,6 @@ static char *read_all(const char *path, size_t *length)
     if (length != NULL)
         *length = (size_t)got;
     return text;
-}
-
-static void write_text(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-
-    ck_assert_ptr_nonnull(file);
-    (void)fputs(text, file);
-    ck_assert_int_eq(fclose(file), 0);
 }
 
 static void assert_holds(const char *text, const char *part)
@@ -132,7 +103,7 @@ static void set(char **to, const char *text)
 
 static char *write_page(const struct results *results)
 {
-    if (report_write(results, folder, &error) < 0)
+    if (report_write(results, scratch_folder, &error) < 0)
         ck_abort_msg("%s", error.text);
     return read_all(in(REPORT_PAGE), NULL);
 }
@@ -155,8 +126,8 @@ static const char picture[] = "<svg xmlns='http://www.w3.org/2000/svg'><script>a
 static struct results *create_fixture(void)
 {
     ck_assert_int_eq(mkdir(in("boot-2"), 0755), 0);
-    write_text(in("boot-2/maps.svg"), picture);
-    return report_fixture(folder);
+    scratch_write(in("boot-2/maps.svg"), picture);
+    return report_fixture(scratch_folder);
 }
 
 START_TEST(the_page_says_what_came_of_it)
@@ -265,6 +236,8 @@ START_TEST(guests_cannot_write_the_page)
                  "&lt;/pre&gt;&lt;/style&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;]]&gt;\xe2\x90\x9b"
                  "[31m\xe2\x90\x81\xe2\x90\xa1");
     assert_holds_not(page, "<script");
+    assert_holds(page, "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+                       "form-action 'none'\"");
     ck_assert_uint_eq(count_of(page, "</style>"), 1);
     ck_assert_uint_eq(count_of(page, "javascript:"), 1);
     assert_holds(page, "href=\"./javascript%3Aalert%281%29\"");
@@ -325,7 +298,7 @@ START_TEST(no_file_is_shown_that_is_elsewhere)
 {
     ck_assert_int_eq(mkdir(in("case"), 0755), 0);
     ck_assert_int_eq(mkdir(in("outside"), 0755), 0);
-    write_text(in("outside/console.timed"), "0.5 a secret\n");
+    scratch_write(in("outside/console.timed"), "0.5 a secret\n");
     ck_assert_int_eq(symlink("../outside/console.timed", in("case/console.timed")), 0);
     ck_assert_int_eq(symlink("outside", in("link")), 0);
     ck_assert_int_eq(mkfifo(in("console.timed"), 0600), 0);
@@ -355,9 +328,9 @@ static struct excerpt excerpt_of(const char *text, size_t head, size_t tail, siz
     const struct excerpt_options options = {.duration_ns = 10000000000u, .head = head, .tail = tail, .bytes = bytes};
     struct excerpt excerpt;
 
-    write_text(in("console"), text);
+    scratch_write(in("console"), text);
     const int fd = open(in("console"), O_RDONLY | O_CLOEXEC);
-    ck_assert_int_eq(excerpt_read(fd, &options, &excerpt, &error), 0);
+    ck_assert_int_eq(excerpt_read(fd, "console", &options, &excerpt, &error), 0);
     close(fd);
     return excerpt;
 }
@@ -415,6 +388,40 @@ START_TEST(phases_and_silences)
 }
 END_TEST
 
+START_TEST(no_character_is_cut)
+{
+    static const char sign[] = "\xe2\x82\xac";
+    char bytes[10] = "abc";
+
+    (void)strcpy(bytes + 3, sign);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 7), 6);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 6), 6);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 5), 3);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 4), 3);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 3), 3);
+    ck_assert_uint_eq(markup_fit(bytes, 6, 0), 0);
+    ck_assert_uint_eq(markup_fit(sign, 3, 1), 0);
+    /* What belongs to no character is cut anywhere. */
+    memset(bytes, 0x80, sizeof(bytes));
+    ck_assert_uint_eq(markup_fit(bytes, sizeof(bytes), 7), 7);
+    ck_assert_uint_eq(markup_fit(bytes, sizeof(bytes), 2), 2);
+    /* Where lines are cut, and what is said of a silence. */
+    char text[600];
+    const int length =
+        snprintf(text, sizeof(text), "1.0 %0*d%s%s%s\n9.0 x\n", (int)EXCERPT_TEXT_MAX - 1, 0, sign, sign, sign);
+    ck_assert_int_lt(length, (int)sizeof(text));
+    struct excerpt excerpt = excerpt_of(text, 10, 10, 1000);
+    ck_assert_uint_eq(excerpt.lines[0].length, EXCERPT_TEXT_MAX - 1);
+    ck_assert_uint_eq(excerpt.lines[0].cut, 9);
+    excerpt_free(&excerpt);
+    (void)snprintf(text, sizeof(text), "1.0 %0*d%s\n9.0 x\n", (int)EXCERPT_SILENCE_TEXT - 3, 0, sign);
+    excerpt = excerpt_of(text, 10, 10, 1000);
+    ck_assert_uint_eq(excerpt.silence_count, 3);
+    ck_assert_uint_eq(strlen(excerpt.silences[1].text), EXCERPT_SILENCE_TEXT - 3);
+    excerpt_free(&excerpt);
+}
+END_TEST
+
 START_TEST(a_console_is_cut_to_its_bounds)
 {
     char *text = malloc(2000000);
@@ -453,12 +460,29 @@ START_TEST(a_console_is_cut_to_its_bounds)
 }
 END_TEST
 
+/* A step's own time may be longer than its case's, which somebody else has measured. */
+START_TEST(what_ends_too_late_stays_in_the_picture)
+{
+    struct results *results = create();
+    struct result_case *one = add_case(results, "one", RESULT_FAILED);
+    struct result_step *step = result_add_step(one, "expect", NULL, &error);
+
+    step->status = RESULT_FAILED;
+    step->start_ns = one->duration_ns / 2;
+    step->duration_ns = 10 * one->duration_ns;
+    char *page = write_page(results);
+    assert_holds(page, "<svg x=\"50.000%\" y=\"35\" width=\"50.000%\"");
+    free(page);
+    results_free(results);
+}
+END_TEST
+
 /* ---- Bounds of the page ---- */
 
 /* Without the other forms, which have everything. */
 static char *write_page_alone(const struct results *results)
 {
-    const int where = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const int where = open(scratch_folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     FILE *out = fopen(in(REPORT_PAGE), "w");
 
     ck_assert_int_eq(html_write(results, where, out, &error), 0);
@@ -490,7 +514,7 @@ START_TEST(many_large_cases_make_a_page_that_can_be_used)
     write_long_console("console.timed", 5000);
     char *map = calloc(1, HTML_CASE_MAP_MAX);
     memset(map, 'm', HTML_CASE_MAP_MAX - 1);
-    write_text(in("maps.svg"), map);
+    scratch_write(in("maps.svg"), map);
     for (unsigned i = 0; i < 200; i++) {
         (void)snprintf(name, sizeof(name), "case-%u", i);
         struct result_case *one = add_case(results, name, i % 2 == 0 ? RESULT_PASSED : RESULT_FAILED);
@@ -533,9 +557,43 @@ START_TEST(very_many_cases)
     assert_is_well_formed();
     ck_assert_uint_eq(count_of(page, "<h2>"), HTML_SECTIONS_MAX);
     assert_holds(page, "<p>7 more tests are in");
+    assert_holds(page, "<p>What there is to say of 4007 more tests is in");
     /* The one that failed is not among those that are left out. */
     assert_holds(page, "<details class=\"case failed\" id=\"t1\"");
     ck_assert_uint_eq(count_of(page, "href=\"#t"), HTML_SECTIONS_MAX);
+    free(page);
+    results_free(results);
+}
+END_TEST
+
+/* What scenarios have few of, and somebody's results.json may have many; cases without a section take no share. */
+START_TEST(what_cases_consist_of_is_shared_out)
+{
+    const unsigned each = HTML_ITEMS_MAX * 3 / 4 / HTML_SECTIONS_MAX;
+    char far[HTML_PATH_MAX + 2];
+    struct results *results = create();
+
+    memset(far, 'p', sizeof(far) - 1);
+    far[sizeof(far) - 1] = '\0';
+    for (size_t i = 50; i < sizeof(far) - 1; i += 100)
+        far[i] = '/';
+    for (unsigned i = 0; i < 2 * HTML_SECTIONS_MAX; i++) {
+        struct result_case *one = add_case(results, "case", RESULT_FAILED);
+        for (unsigned j = 0; j < each + 3; j++) {
+            ck_assert_ptr_nonnull(result_add_step(one, "expect", NULL, &error));
+            ck_assert_ptr_nonnull(result_add_trouble(one, TROUBLE_BUG, NULL, &error));
+            ck_assert_ptr_nonnull(result_add_attachment(one, "file", j == 0 ? far : far + 1, &error));
+        }
+    }
+    char *page = write_page_alone(results);
+    assert_is_well_formed();
+    ck_assert_uint_eq(count_of(page, "<th scope=\"row\">expect"), each * HTML_SECTIONS_MAX);
+    ck_assert_uint_eq(count_of(page, "<p><strong>bug"), each * HTML_SECTIONS_MAX);
+    ck_assert_uint_eq(count_of(page, "\">file</a></li>"), (each - 1) * HTML_SECTIONS_MAX);
+    ck_assert_uint_eq(count_of(page, "<li>file</li>"), HTML_SECTIONS_MAX);
+    assert_holds(page, "<p>3 more steps are in");
+    assert_holds(page, "<p>3 more troubles are in");
+    assert_holds(page, "<p>3 more files are in");
     free(page);
     results_free(results);
 }
@@ -545,7 +603,7 @@ END_TEST
 
 static size_t count_files(void)
 {
-    DIR *files = opendir(folder);
+    DIR *files = opendir(scratch_folder);
     size_t count = 0;
 
     for (const struct dirent *entry; (entry = readdir(files)) != NULL;)
@@ -574,10 +632,10 @@ START_TEST(a_full_disk_leaves_no_parts)
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         limit_files(sizes[i]);
         error = (struct error){0};
-        ck_assert_int_eq(report_write(results, folder, &error), -1);
+        ck_assert_int_eq(report_write(results, scratch_folder, &error), -1);
         limit_files(RLIM_INFINITY);
         ck_assert_int_eq(error.kind, ERROR_HOST);
-        assert_holds(error.text, folder);
+        assert_holds(error.text, scratch_folder);
         assert_holds(error.text, "cannot be written: File too large");
         ck_assert_uint_eq(count_files(), 0);
     }
@@ -595,7 +653,7 @@ START_TEST(a_full_disk_leaves_what_was_there)
     for (unsigned i = 0; i < 100; i++)
         add_case(results, "one", RESULT_FAILED);
     limit_files(length + 10);
-    ck_assert_int_eq(report_write(results, folder, &error), -1);
+    ck_assert_int_eq(report_write(results, scratch_folder, &error), -1);
     ck_assert_int_eq(report_write_file(in("own.xml"), report_junit, results, &error), -1);
     limit_files(RLIM_INFINITY);
     assert_holds(error.text, "own.xml: cannot be written");
@@ -608,10 +666,38 @@ START_TEST(a_full_disk_leaves_what_was_there)
 }
 END_TEST
 
-START_TEST(devices_and_links_are_written_to)
+/* context: NULL to fail when half is written. */
+static int write_half(const void *context, FILE *out, struct error *why)
+{
+    (void)fputs("half", out);
+    return context != NULL ? 0 : error_set(why, ERROR_HOST, "no more");
+}
+
+static void expect_content(const char *name, const char *expected)
+{
+    char *text = read_all(in(name), NULL);
+
+    ck_assert_str_eq(text, expected);
+    free(text);
+}
+
+START_TEST(a_writer_that_fails_leaves_what_was_there)
+{
+    scratch_write(in("file"), "before");
+    ck_assert_int_eq(report_write_file(in("file"), write_half, NULL, &error), -1);
+    ck_assert_str_eq(error.text, "no more");
+    expect_content("file", "before");
+    ck_assert_uint_eq(count_files(), 1);
+    ck_assert_int_eq(report_write_file(in("file"), write_half, "", &error), 0);
+    expect_content("file", "half");
+}
+END_TEST
+
+START_TEST(devices_pipes_and_links_are_written_to)
 {
     struct results *results = create();
     struct stat status;
+    char got[8] = "";
 
     /* Through a link of our own: code that replaces what it should write to must not do that to the host's device. */
     ck_assert_int_eq(symlink("/dev/full", in("full")), 0);
@@ -620,12 +706,20 @@ START_TEST(devices_and_links_are_written_to)
     assert_holds(error.text, "/full: cannot be written: No space left on device");
     ck_assert_int_eq(lstat(in("full"), &status), 0);
     ck_assert(S_ISLNK(status.st_mode));
-    write_text(in("target"), "old");
+    scratch_write(in("target"), "old");
     ck_assert_int_eq(symlink("target", in("link")), 0);
     ck_assert_int_eq(report_write_file(in("link"), report_tap, results, &error), 0);
-    char *text = read_all(in("target"), NULL);
-    ck_assert_str_eq(text, "TAP version 13\n1..0\n");
-    free(text);
+    expect_content("target", "TAP version 13\n1..0\n");
+    ck_assert_int_eq(lstat(in("link"), &status), 0);
+    ck_assert(S_ISLNK(status.st_mode));
+    ck_assert_int_eq(mkfifo(in("pipe"), 0600), 0);
+    const int fd = open(in("pipe"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ck_assert_int_eq(report_write_file(in("pipe"), write_half, "", &error), 0);
+    ck_assert_int_eq(read(fd, got, sizeof(got)), 4);
+    ck_assert_str_eq(got, "half");
+    close(fd);
+    ck_assert_int_eq(lstat(in("pipe"), &status), 0);
+    ck_assert(S_ISFIFO(status.st_mode));
     results_free(results);
 }
 END_TEST
@@ -664,6 +758,12 @@ START_TEST(a_folder_that_is_not_there)
     assert_holds(error.text, "/none/results.json: cannot be made: No such file or directory");
     ck_assert_int_eq(report_write_file(in("none/x"), report_json, results, &error), -1);
     ck_assert_int_eq(error.kind, ERROR_CONFIG);
+    /* However long its name, and whatever a terminal would make of it, the reason is there. */
+    char name[1024];
+    memset(name, 'n', sizeof(name));
+    (void)strcpy(name + sizeof(name) - 16, "/\x1b[31m/x");
+    ck_assert_int_eq(report_write_file(name, report_json, results, &error), -1);
+    assert_holds(error.text, "n/\\x1b[31m/x: cannot be made: ");
     /* As any program's files are. */
     ck_assert_int_eq(report_write_file(in("x"), report_json, results, &error), 0);
     ck_assert_int_eq(stat(in("x"), &status), 0);
@@ -716,6 +816,24 @@ START_TEST(all_times_come_back)
 }
 END_TEST
 
+/* That of a merged report may be of weeks; to the microsecond, it is what it was. */
+START_TEST(the_time_of_many_machines_comes_back)
+{
+    static const uint64_t times[] = {2000000000000001u, 2000000000001000u, 987654321123456000u, RESULTS_READ_NS_MAX};
+    struct results *results = create();
+
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        results->duration_ns = times[i];
+        ck_assert_int_eq(report_write_file(in("x.json"), report_json, results, &error), 0);
+        struct results *again = results_read_json(in("x.json"), &error);
+        ck_assert_msg(again != NULL, "%s", error.text);
+        ck_assert_uint_eq(again->duration_ns, times[i] / 1000 * 1000);
+        results_free(again);
+    }
+    results_free(results);
+}
+END_TEST
+
 /* Good results, of which one place is replaced. */
 static const char good[] =
     "{\"format\": 1, \"suite\": null, \"started\": 5, \"duration\": 1.5, \"tally\": {\"not run\": 0, \"passed\": 0, "
@@ -747,7 +865,8 @@ static const struct {
     {"\"suite\": null", "\"suite\": \"a\\u0000b\"", "is no JSON"},
     {"\"suite\": null", "\"suite\": \"\\ud800\"", "is no JSON"},
     {"\"duration\": 1.5", "\"duration\": -1", "duration: seconds from 0 to 2000000 were expected"},
-    {"\"duration\": 1.5", "\"duration\": 1e300", "duration: seconds from 0 to 2000000 were expected"},
+    {"\"duration\": 1.5", "\"duration\": 1e300", "duration: seconds from 0 to 1000000000 were expected"},
+    {"\"duration\": 2,", "\"duration\": 2000001,", "cases[0].duration: seconds from 0 to 2000000 were expected"},
     {"\"duration\": 1.5", "\"duration\": 1e999", "is no JSON"},
     {"\"started\": 5", "\"started\": -5", "started: a number from 0 on was expected"},
     {"\"started\": 5", "\"started\": 5.0", "started: a number from 0 on was expected"},
@@ -790,7 +909,8 @@ END_TEST
 
 START_TEST(bounds_of_what_is_read)
 {
-    const size_t length = 2 * RESULTS_READ_VALUES;
+    /* With a bracket for the first comma, and one for the last. */
+    const size_t length = 2 * (RESULTS_READ_VALUES + 2);
     char *text = malloc(length);
 
     for (size_t i = 0; i < length; i += 2)
@@ -799,8 +919,11 @@ START_TEST(bounds_of_what_is_read)
     text[1] = '1';
     text[length - 1] = ']';
     ck_assert_ptr_null(results_read_text("many", text, length, &error));
+    assert_holds(error.text, "many: has more values than any results");
     memset(text, '[', 100000);
-    ck_assert_ptr_null(results_read_text("deep", text, 100000, &error));
+    memset(text + 100000, ']', 100000);
+    ck_assert_ptr_null(results_read_text("deep", text, 200000, &error));
+    assert_holds(error.text, "is no JSON: maximum parsing depth reached");
     ck_assert_int_eq(error.kind, ERROR_CONFIG);
     /* What stands in a text is not counted. */
     memset(text, ',', length);
@@ -818,7 +941,7 @@ START_TEST(bounds_of_what_is_read)
     assert_holds(error.text, "/none: cannot be read: No such file or directory");
     ck_assert_int_eq(mkfifo(in("pipe"), 0600), 0);
     ck_assert_ptr_null(results_read_json(in("pipe"), &error));
-    ck_assert_ptr_null(results_read_json(folder, &error));
+    ck_assert_ptr_null(results_read_json(scratch_folder, &error));
     ck_assert_int_eq(error.kind, ERROR_CONFIG);
 }
 END_TEST
@@ -830,7 +953,7 @@ static Suite *suite(void)
     TCase *files = tcase_create("files");
     TCase *back = tcase_create("back");
 
-    tcase_add_checked_fixture(page, setup, teardown);
+    tcase_add_checked_fixture(page, setup, scratch_folder_remove);
     tcase_add_test(page, the_page_says_what_came_of_it);
     tcase_add_test(page, the_page_shows_the_console);
     tcase_add_test(page, the_page_shows_where_the_time_went);
@@ -841,23 +964,28 @@ static Suite *suite(void)
     tcase_add_test(page, no_file_is_shown_that_is_elsewhere);
     tcase_add_test(page, lines_and_their_times);
     tcase_add_test(page, phases_and_silences);
+    tcase_add_test(page, no_character_is_cut);
+    tcase_add_test(page, what_ends_too_late_stays_in_the_picture);
     tcase_add_test(page, a_console_is_cut_to_its_bounds);
     tcase_add_test(page, many_large_cases_make_a_page_that_can_be_used);
     tcase_add_test(page, very_many_cases);
+    tcase_add_test(page, what_cases_consist_of_is_shared_out);
     tcase_set_timeout(page, 120);
     suite_add_tcase(all, page);
 
-    tcase_add_checked_fixture(files, setup, teardown);
+    tcase_add_checked_fixture(files, setup, scratch_folder_remove);
     tcase_add_test(files, a_full_disk_leaves_no_parts);
     tcase_add_test(files, a_full_disk_leaves_what_was_there);
-    tcase_add_test(files, devices_and_links_are_written_to);
+    tcase_add_test(files, a_writer_that_fails_leaves_what_was_there);
+    tcase_add_test(files, devices_pipes_and_links_are_written_to);
     tcase_add_test(files, standard_output);
     tcase_add_test(files, a_folder_that_is_not_there);
     suite_add_tcase(all, files);
 
-    tcase_add_checked_fixture(back, setup, teardown);
+    tcase_add_checked_fixture(back, setup, scratch_folder_remove);
     tcase_add_test(back, results_come_back_as_they_were);
     tcase_add_test(back, all_times_come_back);
+    tcase_add_test(back, the_time_of_many_machines_comes_back);
     tcase_add_loop_test(back, what_is_no_results_is_refused, 0, sizeof(wrongs) / sizeof(wrongs[0]));
     tcase_add_test(back, bounds_of_what_is_read);
     tcase_set_timeout(back, 60);

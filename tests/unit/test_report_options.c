@@ -42,6 +42,8 @@ START_TEST(mistakes)
     expect_error("quire report show a --json -", "show writes no files");
     expect_error("quire report merge a -o", "\"-o\" needs a value");
     expect_error("quire report merge a -o ''", "--output has no folder");
+    expect_error("quire report merge a --json ''", "--json has no file");
+    expect_error("quire report merge a --junit=", "--junit has no file");
     expect_error("quire report merge a --json - --junit -", "both go to standard output");
     expect_error("quire report merge a --jsno x", "unknown option \"--jsno\"");
     expect_error("quire repord", "did you mean report?");

@@ -11,16 +11,6 @@
 
 static struct error error;
 
-static void setup(void)
-{
-    runner_setup();
-}
-
-static void teardown(void)
-{
-    runner_teardown();
-}
-
 START_TEST(files_give_cases_in_their_order)
 {
     runner_add_scenario("b.toml", 2, 64);
@@ -299,7 +289,7 @@ int main(void)
     Suite *suite = suite_create("runner_plan");
     TCase *cases = tcase_create("plan");
 
-    tcase_add_checked_fixture(cases, setup, teardown);
+    tcase_add_checked_fixture(cases, runner_setup, runner_teardown);
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, files_give_cases_in_their_order);
     tcase_add_test(cases, a_folder_is_its_scenarios);

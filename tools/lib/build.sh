@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Building Quire: packages and presets. Sourced, not run; lib/packages.sh comes first.
 
+# shellcheck disable=SC2034 # for need_packages, in the scripts that source this
 build_packages=(cmake ninja-build gcc g++ pkg-config libc6-dev linux-libc-dev libtomlplusplus-dev libzstd-dev liblz4-dev
                 liblzma-dev zlib1g-dev libfdt-dev acpica-tools libseccomp-dev liburcu-dev liburing-dev libslirp-dev
                 libglib2.0-dev libjansson-dev libpcre2-dev libelf-dev
@@ -10,7 +11,7 @@ build_packages=(cmake ninja-build gcc g++ pkg-config libc6-dev linux-libc-dev li
 build() {
     local preset=$1 log
     shift
-    log=$root/build/$preset.log
+    log=${root:?}/build/$preset.log
     mkdir -p "$root/build"
     if ! { (cd "$root" && cmake --preset "$preset" "$@" && cmake --build "build/$preset"); } >"$log" 2>&1; then
         echo "building $preset failed; the log is $log, and ends so:" >&2

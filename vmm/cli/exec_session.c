@@ -174,37 +174,53 @@ static int open_signals(void)
 
 /* ---- The job ---- */
 
-static int begin(struct exec *exec, struct error *error)
+static bool wants_terminal(const struct exec_options *options)
+{
+    if (options->terminal != EXEC_TERMINAL_AUTO)
+        return options->terminal == EXEC_TERMINAL_YES;
+    return options->command_count == 0 && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+}
+
+/* All but the terminal's size. */
+static void describe_command(const struct exec_options *options, bool tty, struct agent_exec *request)
 {
     static const char *const shell[] = {"sh"};
-    static struct agent_exec request;
-    const struct exec_options *options = exec->options;
-    const bool has_command = options->command_count > 0;
     static char term[128];
-    uint16_t columns = 0, rows = 0;
+    const bool has_command = options->command_count > 0;
 
-    const bool here = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    const bool tty =
-        options->terminal == EXEC_TERMINAL_YES || (options->terminal == EXEC_TERMINAL_AUTO && !has_command && here);
-    request = (struct agent_exec){.cwd = options->cwd, .uid = options->uid, .gid = options->gid};
-    request.flags = (tty ? AGENT_EXEC_TTY : 0u) | (options->as_user ? AGENT_EXEC_AS_USER : 0u);
-    request.argc = has_command ? options->command_count : 1;
-    memcpy(request.argv, has_command ? options->command : shell, request.argc * sizeof(request.argv[0]));
+    *request = (struct agent_exec){.cwd = options->cwd, .uid = options->uid, .gid = options->gid};
+    request->flags = (tty ? AGENT_EXEC_TTY : 0u) | (options->as_user ? AGENT_EXEC_AS_USER : 0u);
+    request->argc = has_command ? options->command_count : 1;
+    memcpy(request->argv, has_command ? options->command : shell, request->argc * sizeof(request->argv[0]));
     if (tty && getenv("TERM") != NULL) {
         (void)snprintf(term, sizeof(term), "TERM=%s", getenv("TERM"));
-        request.env[request.env_count++] = term;
+        request->env[request->env_count++] = term;
     }
     for (size_t i = 0; i < options->env_count; i++)
-        request.env[request.env_count++] = options->env[i];
-    if (tty && isatty(STDIN_FILENO)) {
-        if (terminal_open(STDIN_FILENO, &exec->log, error) < 0)
-            return -1;
-        exec->has_terminal = true;
-        if (terminal_get_size(&columns, &rows)) {
-            request.columns = columns;
-            request.rows = rows;
-        }
-    }
+        request->env[request->env_count++] = options->env[i];
+}
+
+/* This process's, if it has one, becomes the other end of the guest's. */
+static int open_terminal(struct exec *exec, struct agent_exec *request, struct error *error)
+{
+    if (!isatty(STDIN_FILENO))
+        return 0;
+    if (terminal_open(STDIN_FILENO, &exec->log, error) < 0)
+        return -1;
+    exec->has_terminal = true;
+    (void)terminal_get_size(&request->columns, &request->rows);
+    return 0;
+}
+
+static int begin(struct exec *exec, struct error *error)
+{
+    /* Too large for a stack. */
+    static struct agent_exec request;
+    const bool tty = wants_terminal(exec->options);
+
+    describe_command(exec->options, tty, &request);
+    if (tty && open_terminal(exec, &request, error) < 0)
+        return -1;
     return agent_client_exec(exec->client, &request, error);
 }
 
@@ -384,7 +400,11 @@ void exec_session_run(const struct exec_options *options, const struct exec_besi
     exec->outlets[AGENT_STDOUT].fd = STDOUT_FILENO;
     exec->outlets[AGENT_STDERR].fd = STDERR_FILENO;
     exec->signal_fd = open_signals();
-    loop(exec, end);
+    /* Without it nobody could end the wait: the signals are blocked. */
+    if (exec->signal_fd < 0)
+        error_set(&end->error, ERROR_HOST, "the host gave no descriptor for signals: %s", strerror(errno));
+    else
+        loop(exec, end);
     terminal_close();
     agent_client_destroy(exec->client);
     if (exec->signal_fd >= 0)

@@ -11,8 +11,10 @@
 
 #include <stdbool.h>
 
+/* What turn() may return beside a time. */
 #define EXEC_STOP (-2)
 
+/* What the caller has to see to meanwhile; its functions are called in exec_session_run(), on its thread. */
 struct exec_beside {
     /* Can be read from when there is something to serve, as poll(2) has it. */
     int fd;
@@ -42,6 +44,7 @@ struct exec_end {
         EXEC_FAILED,
     } kind;
     int status;
+    /* A sentence without its end, fit for a terminal. */
     char text[256];
     struct error error;
 };

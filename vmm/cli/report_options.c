@@ -65,21 +65,28 @@ static int check_show(const struct report_options *options, struct error *error)
 
     if (options->directory != NULL || options->junit != NULL || options->json != NULL)
         return error_set(error, ERROR_CONFIG,
-                         "report: show writes no files; 'quire report merge' does, also of one "
-                         "report");
+                         "report: show writes no files; 'quire report merge' does, also of one report");
     if (options->count > 1)
         return error_set(error, ERROR_CONFIG, "report: %s is one report too many; show takes one",
                          config_text_quote(shown, options->reports[1], strlen(options->reports[1])));
     return 0;
 }
 
+static int check_file(const char *option, const char *file, struct error *error)
+{
+    if (file == NULL || file[0] != '\0')
+        return 0;
+    return error_set(error, ERROR_CONFIG, "report: %s has no file; name one, or - for standard output", option);
+}
+
 static int check_merge(const struct report_options *options, struct error *error)
 {
+    if (check_file("--junit", options->junit, error) < 0 || check_file("--json", options->json, error) < 0)
+        return -1;
     if (options->junit != NULL && options->json != NULL && strcmp(options->junit, "-") == 0 &&
         strcmp(options->json, "-") == 0)
         return error_set(error, ERROR_CONFIG,
-                         "report: --junit and --json both go to standard output; name a file for "
-                         "one of them");
+                         "report: --junit and --json both go to standard output; name a file for one of them");
     if (options->directory != NULL && options->directory[0] == '\0')
         return error_set(error, ERROR_CONFIG, "report: --output has no folder; name one, as in '-o all'");
     return 0;

@@ -96,6 +96,19 @@ int artefact_open(int folder, const char *path)
 
 /* ---- Copies ---- */
 
+static int write_all(int to, const char *bytes, size_t length, off_t at)
+{
+    while (length > 0) {
+        const ssize_t written = pwrite(to, bytes, length, at);
+        if (written < 0 && errno != EINTR)
+            return -1;
+        bytes += written > 0 ? written : 0;
+        at += written > 0 ? written : 0;
+        length -= written > 0 ? (size_t)written : 0;
+    }
+    return 0;
+}
+
 /* Through memory, for file systems that have no other way. */
 static int copy_bytes(int from, int to, off_t start, off_t end)
 {
@@ -106,11 +119,9 @@ static int copy_bytes(int from, int to, off_t start, off_t end)
         const ssize_t got = pread(from, buffer, want, start);
         if (got == 0)
             return 0;
-        if (got > 0 && pwrite(to, buffer, (size_t)got, start) != got) {
-            errno = errno != 0 ? errno : ENOSPC;
-            return -1;
-        }
         if (got < 0 && errno != EINTR)
+            return -1;
+        if (got > 0 && write_all(to, buffer, (size_t)got, start) < 0)
             return -1;
         start += got > 0 ? got : 0;
     }

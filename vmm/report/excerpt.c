@@ -1,6 +1,7 @@
 #include "vmm/report/excerpt.h"
 
-#include "vmm/config/place.h"
+#include "vmm/config/text.h"
+#include "vmm/report/markup.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -87,10 +88,7 @@ static const char *parse_time(const char *bytes, size_t length, struct excerpt_l
 
 static int copy_text(struct excerpt_line *line, const char *text, size_t length)
 {
-    line->length = length < EXCERPT_TEXT_MAX ? length : EXCERPT_TEXT_MAX;
-    /* Not within a character. */
-    for (; line->length > 0 && line->length < length && ((unsigned char)text[line->length] & 0xc0) == 0x80;)
-        line->length--;
+    line->length = markup_fit(text, length, EXCERPT_TEXT_MAX);
     line->cut = length - line->length;
     line->text = malloc(line->length + 1);
     if (line->text == NULL)
@@ -195,7 +193,7 @@ static void note_silence(struct reader *reader, uint64_t to_ns)
 static void note_time(struct reader *reader, const struct excerpt_line *line, const char *text, size_t length)
 {
     const uint64_t duration = reader->options->duration_ns;
-    size_t kept = length < EXCERPT_SILENCE_TEXT - 1 ? length : EXCERPT_SILENCE_TEXT - 1;
+    const size_t kept = markup_fit(text, length, EXCERPT_SILENCE_TEXT - 1);
 
     if (duration > 0) {
         const double part = (double)line->at_ns / (double)duration;
@@ -205,8 +203,6 @@ static void note_time(struct reader *reader, const struct excerpt_line *line, co
     if (line->at_ns > reader->last_ns)
         reader->last_ns = line->at_ns;
     reader->last_line = line->number;
-    for (; kept > 0 && kept < length && ((unsigned char)text[kept] & 0xc0) == 0x80; kept--)
-        ;
     memcpy(reader->last_text, text, kept);
     reader->last_text[kept] = '\0';
 }
@@ -310,8 +306,10 @@ static int finish(struct reader *reader)
     return 0;
 }
 
-int excerpt_read(int fd, const struct excerpt_options *options, struct excerpt *excerpt, struct error *error)
+int excerpt_read(int fd, const char *path, const struct excerpt_options *options, struct excerpt *excerpt,
+                 struct error *error)
 {
+    char shown[CONFIG_TEXT_SIZE];
     struct reader reader = {.options = options, .excerpt = excerpt};
     char *buffer = malloc(BUFFER_SIZE);
     int result = -1;
@@ -322,7 +320,8 @@ int excerpt_read(int fd, const struct excerpt_options *options, struct excerpt *
     if (buffer != NULL && reader.tail != NULL && read_lines(&reader, fd, buffer) == 0)
         result = finish(&reader);
     if (result < 0) {
-        (void)error_set(error, ERROR_HOST, "a console cannot be read: %s", strerror(errno));
+        (void)error_set(error, ERROR_HOST, "%s: cannot be read: %s", config_text_escape_tail(shown, path),
+                        strerror(errno));
         for (; reader.tail != NULL && reader.tail_count > 0; reader.tail_count--)
             free(reader.tail[(reader.tail_first + reader.tail_count - 1) % options->tail].text);
         excerpt_free(excerpt);

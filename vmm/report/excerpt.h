@@ -85,7 +85,7 @@ struct excerpt {
 struct excerpt_options {
     /* How much the case took. */
     uint64_t duration_ns;
-    /* The first and the last lines to keep, and about how many bytes of either. */
+    /* The first and the last lines to keep, at least one of the latter, and about how many bytes of either. */
     size_t head;
     size_t tail;
     size_t bytes;
@@ -94,8 +94,12 @@ struct excerpt_options {
     size_t place_count;
 };
 
-/* Reads to the end, or to the bound. excerpt_free() is due after 0; -1 with *error: out of memory, or a read failed. */
-int excerpt_read(int fd, const struct excerpt_options *options, struct excerpt *excerpt, struct error *error);
+/*
+ * Reads from where the descriptor is to the end, or to the bound; path is for messages. excerpt_free() is due after 0.
+ * -1, with *error, and nothing to free: out of memory, or a read failed.
+ */
+int excerpt_read(int fd, const char *path, const struct excerpt_options *options, struct excerpt *excerpt,
+                 struct error *error);
 void excerpt_free(struct excerpt *excerpt);
 
 #endif

@@ -9,8 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-/* As classes and shapes have it. */
-static const char *const marks[RESULT_STATUS_COUNT] = {
+static const char *const classes[RESULT_STATUS_COUNT] = {
     [RESULT_NOT_RUN] = "not-run", [RESULT_PASSED] = "passed", [RESULT_FAILED] = "failed",
     [RESULT_SKIPPED] = "skipped", [RESULT_BROKEN] = "broken",
 };
@@ -25,17 +24,17 @@ bool html_is_bad(enum result_status status)
     return ranks[status] < ranks[RESULT_PASSED];
 }
 
-static void write_mark(const struct html_page *page, enum result_status status, const char *word)
+const char *html_class(enum result_status status)
+{
+    return classes[status];
+}
+
+void html_status(const struct html_page *page, enum result_status status, const char *word)
 {
     (void)fprintf(page->out,
                   "<span class=\"status %s\"><svg class=\"shape\" aria-hidden=\"true\"><use href=\"#%s\"/></svg>%s"
                   "</span>",
-                  marks[status], marks[status], word);
-}
-
-void html_status(const struct html_page *page, enum result_status status)
-{
-    write_mark(page, status, result_status_name(status));
+                  classes[status], classes[status], word);
 }
 
 void html_name(const struct html_page *page, const char *text)
@@ -53,18 +52,31 @@ void html_message(struct html_page *page, const char *text)
 
 /* ---- Bounds ---- */
 
-/* Shares `all` out among the cases, at most `most` for each: those that did not pass get three quarters first. */
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/*
+ * Shares `all` out among the cases that get a section, at most `most` for each: those that did not pass get three
+ * quarters first.
+ */
 static struct html_share share_out(const struct html_page *page, size_t all, size_t most)
 {
-    const size_t good_count = page->results->case_count - page->bad_count;
+    const size_t bad_count = least(page->bad_count, HTML_SECTIONS_MAX);
+    const size_t good_count = least(page->results->case_count, HTML_SECTIONS_MAX) - bad_count;
     struct html_share share = {most, most};
 
-    if (page->bad_count > 0 && share.bad > all * 3 / 4 / page->bad_count)
-        share.bad = all * 3 / 4 / page->bad_count;
-    const size_t left = all - share.bad * page->bad_count;
-    if (good_count > 0 && share.good > left / good_count)
-        share.good = left / good_count;
+    if (bad_count > 0)
+        share.bad = least(most, all * 3 / 4 / bad_count);
+    if (good_count > 0)
+        share.good = least(most, (all - share.bad * bad_count) / good_count);
     return share;
+}
+
+size_t html_share_of(const struct html_share *share, enum result_status status)
+{
+    return html_is_bad(status) ? share->bad : share->good;
 }
 
 static int set_order(struct html_page *page, struct error *error)
@@ -83,6 +95,7 @@ static int set_order(struct html_page *page, struct error *error)
         page->bad_count += html_is_bad(results->cases[i]->status);
     page->lines = share_out(page, HTML_LINES_MAX, HTML_CASE_LINES_MAX);
     page->subtests = share_out(page, HTML_SUBTESTS_MAX, HTML_CASE_SUBTESTS_MAX);
+    page->items = share_out(page, HTML_ITEMS_MAX, HTML_CASE_ITEMS_MAX);
     return 0;
 }
 
@@ -143,7 +156,7 @@ static void write_verdict(const struct html_page *page)
     (void)fputs("<header>\n<h1>", page->out);
     html_name(page, results->suite != NULL ? results->suite : "tests");
     (void)fputs(": ", page->out);
-    write_mark(page, verdict_of(results), verdict_word(results));
+    html_status(page, verdict_of(results), verdict_word(results));
     (void)fprintf(page->out, "</h1>\n<p class=\"faint\">%zu test%s in ", results->case_count,
                   results->case_count == 1 ? "" : "s");
     markup_time(results->duration_ns, page->out);
@@ -157,7 +170,7 @@ static void write_verdict(const struct html_page *page)
             char word[64];
             (void)snprintf(word, sizeof(word), "%zu %s", count, result_status_name((enum result_status)status));
             (void)fputs("<li>", page->out);
-            write_mark(page, (enum result_status)status, word);
+            html_status(page, (enum result_status)status, word);
             (void)fputs("</li>\n", page->out);
         }
     }
@@ -208,7 +221,7 @@ static void write_row(const struct html_page *page, const struct result_case *on
     FILE *out = page->out;
 
     (void)fputs("<tr><td class=\"narrow\">", out);
-    html_status(page, one->status);
+    html_status(page, one->status, result_status_name(one->status));
     (void)fputs("</td><th scope=\"row\">", out);
     if (number < HTML_SECTIONS_MAX)
         (void)fprintf(out, "<a href=\"#t%zu\">", number + 1);

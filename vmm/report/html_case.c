@@ -25,9 +25,10 @@ struct section {
     const char *console_path;
 };
 
-static const char *class_of(enum result_status status)
+/* How many of its steps, of its troubles and of its files are shown. */
+static size_t item_limit(const struct section *section)
 {
-    return status == RESULT_NOT_RUN ? "not-run" : result_status_name(status);
+    return html_share_of(&section->page->items, section->one->status);
 }
 
 /* The first attachment whose file has this name. */
@@ -115,16 +116,17 @@ static void write_one_trouble(const struct section *section, const struct result
 static void write_trouble(const struct section *section)
 {
     const struct result_case *one = section->one;
+    const size_t limit = item_limit(section);
 
     if (one->trouble_count == 0)
         return;
     (void)fputs("<h3>Trouble</h3>\n<table>\n<thead><tr><th scope=\"col\" class=\"narrow\">Console</th>"
                 "<th scope=\"col\">What</th><th scope=\"col\" class=\"time\">At</th></tr></thead>\n<tbody>\n",
                 section->out);
-    for (size_t i = 0; i < one->trouble_count && i < HTML_CASE_ITEMS_MAX; i++)
+    for (size_t i = 0; i < one->trouble_count && i < limit; i++)
         write_one_trouble(section, &one->trouble[i]);
     (void)fputs("</tbody>\n</table>\n", section->out);
-    write_left_out(section, one->trouble_count, HTML_CASE_ITEMS_MAX, "troubles");
+    write_left_out(section, one->trouble_count, limit, "troubles");
 }
 
 /* ---- Steps ---- */
@@ -134,7 +136,7 @@ static void write_step(const struct section *section, const struct result_step *
     FILE *out = section->out;
 
     (void)fprintf(out, "<tr><td class=\"narrow\">%zu</td><td class=\"narrow\">", number);
-    html_status(section->page, step->status);
+    html_status(section->page, step->status, result_status_name(step->status));
     (void)fputs("</td><th scope=\"row\">", out);
     html_name(section->page, step->kind);
     if (step->title != NULL && step->title[0] != '\0') {
@@ -161,6 +163,7 @@ static void write_step(const struct section *section, const struct result_step *
 static void write_steps(const struct section *section)
 {
     const struct result_case *one = section->one;
+    const size_t limit = item_limit(section);
 
     if (one->step_count == 0)
         return;
@@ -168,10 +171,10 @@ static void write_steps(const struct section *section)
                 "<th scope=\"col\" class=\"narrow\">Status</th><th scope=\"col\">Step</th>"
                 "<th scope=\"col\" class=\"time\">Took</th></tr></thead>\n<tbody>\n",
                 section->out);
-    for (size_t i = 0; i < one->step_count && i < HTML_CASE_ITEMS_MAX; i++)
+    for (size_t i = 0; i < one->step_count && i < limit; i++)
         write_step(section, &one->steps[i], i + 1);
     (void)fputs("</tbody>\n</table>\n", section->out);
-    write_left_out(section, one->step_count, HTML_CASE_ITEMS_MAX, "steps");
+    write_left_out(section, one->step_count, limit, "steps");
 }
 
 /* ---- Where the time went ---- */
@@ -233,7 +236,7 @@ static void write_times(const struct section *section)
     if (section->one->duration_ns == 0 || (section->one->step_count == 0 && section->excerpt == NULL))
         return;
     (void)fputs("<h3>Where the time went</h3>\n", section->out);
-    timeline_write(section->one, HTML_CASE_ITEMS_MAX, section->excerpt, section->out);
+    timeline_write(section->one, item_limit(section), section->excerpt, section->out);
     if (section->excerpt == NULL)
         return;
     write_phases(section);
@@ -249,13 +252,11 @@ static void write_subtest(const struct section *section, const struct result_sub
         [KTAP_SKIPPED] = RESULT_SKIPPED, [KTAP_TODO] = RESULT_SKIPPED,  [KTAP_TIMED_OUT] = RESULT_FAILED,
         [KTAP_ERROR] = RESULT_BROKEN,
     };
-    const char *class = class_of(statuses[subtest->status]);
     FILE *out = section->out;
 
-    (void)fprintf(out,
-                  "<tr><td class=\"narrow\"><span class=\"status %s\"><svg class=\"shape\" aria-hidden=\"true\">"
-                  "<use href=\"#%s\"/></svg>%s</span></td><th scope=\"row\">",
-                  class, class, ktap_status_name(subtest->status));
+    (void)fputs("<tr><td class=\"narrow\">", out);
+    html_status(section->page, statuses[subtest->status], ktap_status_name(subtest->status));
+    (void)fputs("</td><th scope=\"row\">", out);
     html_name(section->page, subtest->name);
     if (subtest->reason != NULL) {
         (void)fputs("<p class=\"why\">", out);
@@ -291,8 +292,7 @@ static size_t write_subtests_that(const struct section *section, bool are_bad, s
 static void write_subtests(const struct section *section)
 {
     const struct result_case *one = section->one;
-    const struct html_share *share = &section->page->subtests;
-    size_t limit = html_is_bad(one->status) ? share->bad : share->good;
+    size_t limit = html_share_of(&section->page->subtests, one->status);
     size_t bad = 0;
 
     if (one->subtest_count == 0)
@@ -312,21 +312,22 @@ static void write_subtests(const struct section *section)
 
 /* ---- The console ---- */
 
-static bool is_trouble(const struct result_case *one, uint64_t number, bool *is_tolerated)
+/* Whether it is told of trouble on that line. */
+static bool is_trouble(const struct section *section, uint64_t number)
 {
-    for (size_t i = 0; i < one->trouble_count && i < HTML_CASE_ITEMS_MAX; i++) {
-        *is_tolerated = one->trouble[i].is_tolerated;
+    const struct result_case *one = section->one;
+    const size_t limit = item_limit(section);
+
+    for (size_t i = 0; i < one->trouble_count && i < limit; i++)
         if (one->trouble[i].line == number)
             return true;
-    }
     return false;
 }
 
 static void write_line(const struct section *section, const struct excerpt_line *line)
 {
     FILE *out = section->out;
-    bool is_tolerated = false;
-    const bool is_marked = is_trouble(section->one, line->number, &is_tolerated);
+    const bool is_marked = is_trouble(section, line->number);
 
     if (is_marked)
         (void)fprintf(out, "<mark id=\"t%zu-%llu\">", section->number + 1, (unsigned long long)line->number);
@@ -420,22 +421,24 @@ static void write_map(const struct section *section)
 static void write_attachments(const struct section *section)
 {
     const struct result_case *one = section->one;
+    const size_t limit = item_limit(section);
 
     if (one->attachment_count == 0)
         return;
     (void)fputs("<h3>Files</h3>\n<ul class=\"files\">\n", section->out);
-    for (size_t i = 0; i < one->attachment_count && i < HTML_CASE_ITEMS_MAX; i++) {
+    for (size_t i = 0; i < one->attachment_count && i < limit; i++) {
         const struct result_attachment *attachment = &one->attachments[i];
         const char *name = attachment->name != NULL ? attachment->name : attachment->path;
         (void)fputs("<li>", section->out);
-        if (attachment->path != NULL && artefact_path_is_safe(attachment->path))
+        if (attachment->path != NULL && artefact_path_is_safe(attachment->path) &&
+            strlen(attachment->path) <= HTML_PATH_MAX)
             write_link(section, attachment->path, name);
         else
             html_name(section->page, name);
         (void)fputs("</li>\n", section->out);
     }
     (void)fputs("</ul>\n", section->out);
-    write_left_out(section, one->attachment_count, HTML_CASE_ITEMS_MAX, "files");
+    write_left_out(section, one->attachment_count, limit, "files");
 }
 
 /* ---- The whole ---- */
@@ -445,9 +448,9 @@ static void write_section(const struct section *section)
     const struct result_case *one = section->one;
     FILE *out = section->out;
 
-    (void)fprintf(out, "<details class=\"case %s\" id=\"t%zu\"%s>\n<summary>", class_of(one->status),
+    (void)fprintf(out, "<details class=\"case %s\" id=\"t%zu\"%s>\n<summary>", html_class(one->status),
                   section->number + 1, html_is_bad(one->status) ? " open=\"open\"" : "");
-    html_status(section->page, one->status);
+    html_status(section->page, one->status, result_status_name(one->status));
     (void)fputs(" <h2>", out);
     html_name(section->page, one->name);
     (void)fputs("</h2> <span class=\"faint\">", out);
@@ -494,7 +497,7 @@ static size_t find_places(const struct result_case *one, uint64_t places[EXCERPT
 static int read_console(const struct section *section, struct excerpt *excerpt, struct error *error)
 {
     const struct html_page *page = section->page;
-    const size_t lines = html_is_bad(section->one->status) ? page->lines.bad : page->lines.good;
+    const size_t lines = html_share_of(&page->lines, section->one->status);
     uint64_t places[EXCERPT_PLACES];
     const struct excerpt_options options = {
         .duration_ns = section->one->duration_ns,
@@ -510,7 +513,7 @@ static int read_console(const struct section *section, struct excerpt *excerpt, 
     const int fd = artefact_open(page->folder, section->console_path);
     if (fd < 0)
         return 0;
-    const int result = excerpt_read(fd, &options, excerpt, error);
+    const int result = excerpt_read(fd, section->console_path, &options, excerpt, error);
     close(fd);
     return result < 0 ? -1 : 1;
 }

@@ -70,14 +70,23 @@ void markup_text(const char *text, FILE *out)
         markup_bytes(text, strlen(text), out);
 }
 
+size_t markup_fit(const char *bytes, size_t length, size_t limit)
+{
+    size_t kept = limit;
+
+    if (length <= limit)
+        return length;
+    /* No character has more of them behind its first byte. */
+    while (kept > 0 && limit - kept < 3 && ((unsigned char)bytes[kept] & 0xc0) == 0x80)
+        kept--;
+    return ((unsigned char)bytes[kept] & 0xc0) == 0x80 ? limit : kept;
+}
+
 size_t markup_cut(const char *text, size_t limit, FILE *out)
 {
     const size_t length = strlen(text);
-    size_t kept = length < limit ? length : limit;
+    const size_t kept = markup_fit(text, length, limit);
 
-    /* Not within a character. */
-    for (; kept > 0 && kept < length && ((unsigned char)text[kept] & 0xc0) == 0x80; kept--)
-        ;
     markup_bytes(text, kept, out);
     if (kept < length)
         (void)fprintf(out, "\xe2\x80\xa6 (%zu bytes more)", length - kept);

@@ -13,6 +13,9 @@
 void markup_text(const char *text, FILE *out);
 void markup_bytes(const char *bytes, size_t length, FILE *out);
 
+/* How many of length bytes are at most limit, without a part of a character at their end. */
+size_t markup_fit(const char *bytes, size_t length, size_t limit);
+
 /* At most limit bytes of it, and then how many more there are. Returns how many bytes it has written of the text. */
 size_t markup_cut(const char *text, size_t limit, FILE *out);
 

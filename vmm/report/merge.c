@@ -13,10 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A case, and the number of the report that it is from. */
+/* A case, the number of the report that it is from, and its own in there. */
 struct entry {
     struct result_case *one;
     size_t report;
+    size_t index;
 };
 
 struct merge {
@@ -86,7 +87,7 @@ static int read_reports(struct merge *merge)
         return config_out_of_memory(merge->error);
     for (size_t i = 0; i < merge->count; i++)
         for (size_t j = 0; j < merge->reports[i]->case_count; j++)
-            merge->entries[merge->entry_count++] = (struct entry){merge->reports[i]->cases[j], i};
+            merge->entries[merge->entry_count++] = (struct entry){merge->reports[i]->cases[j], i, j};
     return 0;
 }
 
@@ -144,23 +145,31 @@ static int choose_cases(struct merge *merge)
 
 /* ---- Attachments ---- */
 
-/* Where the copies are, and where they are from. */
+/* Where the copies are. */
 struct copying {
     const struct merge *merge;
     int to;
-    /* Of each report. */
-    int *from;
     struct merge_missing *missing;
 };
 
-static int fail_to_copy(const struct copying *copying, const struct entry *entry, const char *path, const char *why)
+/* what: with why behind it, which may be empty. */
+static int fail_to_copy(const struct copying *copying, const struct entry *entry, const char *path,
+                        enum error_kind kind, const char *what, const char *why)
 {
     char shown[CONFIG_TEXT_SIZE];
     char report[CONFIG_TEXT_SIZE];
 
-    return error_set(copying->merge->error, ERROR_CONFIG, "%.150s: the attachment %.150s %s",
+    return error_set(copying->merge->error, kind, "%.150s: the attachment %.150s %s%s",
                      config_text_escape_tail(report, copying->merge->paths[entry->report]),
-                     config_text_quote(shown, path, strlen(path)), why);
+                     config_text_quote(shown, path, strlen(path)), what, why);
+}
+
+static int fail_to_open(const struct copying *copying, const struct entry *entry, const char *path, int why)
+{
+    /* ENXIO: a socket. */
+    if (why == EINVAL || why == ELOOP || why == ENOTDIR || why == ENXIO)
+        return fail_to_copy(copying, entry, path, ERROR_CONFIG, "is no file below the report's folder", "");
+    return fail_to_copy(copying, entry, path, ERROR_HOST, "cannot be read: ", strerror(why));
 }
 
 static void note_missing(struct merge_missing *missing, const char *path)
@@ -171,19 +180,27 @@ static void note_missing(struct merge_missing *missing, const char *path)
         (void)snprintf(missing->first, sizeof(missing->first), "%s", config_text_escape_tail(shown, path));
 }
 
-/* Renames the attachment, and copies its file. 1: it is not there. */
-static int copy_attachment(const struct copying *copying, const struct entry *entry,
+static void drop_attachment(struct result_attachment *attachment)
+{
+    free(attachment->name);
+    free(attachment->path);
+    *attachment = (struct result_attachment){NULL, NULL};
+}
+
+/* Copies its file from below the folder, and renames it; or drops it if that is not there. */
+static int copy_attachment(const struct copying *copying, const struct entry *entry, int folder,
                            struct result_attachment *attachment)
 {
     char *path = NULL;
 
-    const int from = artefact_open(copying->from[entry->report], attachment->path);
+    const int from = artefact_open(folder, attachment->path);
     if (from < 0 && (errno == ENOENT || errno == EACCES) && artefact_path_is_safe(attachment->path)) {
         note_missing(copying->missing, attachment->path);
-        return 1;
+        drop_attachment(attachment);
+        return 0;
     }
     if (from < 0)
-        return fail_to_copy(copying, entry, attachment->path, "is no file below the report's folder");
+        return fail_to_open(copying, entry, attachment->path, errno);
     if (asprintf(&path, "report-%zu/%s", entry->report + 1, attachment->path) < 0) {
         close(from);
         return config_out_of_memory(copying->merge->error);
@@ -193,38 +210,43 @@ static int copy_attachment(const struct copying *copying, const struct entry *en
     close(from);
     free(attachment->path);
     attachment->path = path;
-    if (result < 0) {
-        (void)fail_to_copy(copying, entry, path, "cannot be written: ");
-        copying->merge->error->kind = ERROR_HOST;
-        (void)strncat(copying->merge->error->text, strerror(why),
-                      sizeof(copying->merge->error->text) - strlen(copying->merge->error->text) - 1);
-    }
-    return result;
+    return result < 0 ? fail_to_copy(copying, entry, path, ERROR_HOST, "cannot be written: ", strerror(why)) : 0;
 }
 
-static void drop_attachment(struct result_case *one, size_t index)
+/* Closes the gaps that dropped ones have left. */
+static void keep_attachments(struct result_case *one)
 {
-    free(one->attachments[index].name);
-    free(one->attachments[index].path);
-    memmove(&one->attachments[index], &one->attachments[index + 1],
-            (one->attachment_count - index - 1) * sizeof(one->attachments[0]));
-    one->attachment_count--;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < one->attachment_count; i++)
+        if (one->attachments[i].path != NULL)
+            one->attachments[kept++] = one->attachments[i];
+    one->attachment_count = kept;
+}
+
+static int fail_to_read(const struct merge *merge, size_t report)
+{
+    char shown[CONFIG_TEXT_SIZE];
+
+    return error_set(merge->error, ERROR_CONFIG, "%s: cannot be read: %s",
+                     config_text_escape_tail(shown, merge->paths[report]), strerror(errno));
 }
 
 static int copy_attachments(const struct copying *copying, const struct entry *entry)
 {
     struct result_case *one = entry->one;
+    int result = 0;
 
-    for (size_t i = 0; i < one->attachment_count;) {
-        const int result = copy_attachment(copying, entry, &one->attachments[i]);
-        if (result < 0)
-            return -1;
-        if (result > 0)
-            drop_attachment(one, i);
-        else
-            i++;
-    }
-    return 0;
+    if (one->attachment_count == 0)
+        return 0;
+    const int folder = open_report(copying->merge->paths[entry->report]);
+    if (folder < 0)
+        return fail_to_read(copying->merge, entry->report);
+    for (size_t i = 0; i < one->attachment_count && result == 0; i++)
+        result = copy_attachment(copying, entry, folder, &one->attachments[i]);
+    close(folder);
+    keep_attachments(one);
+    return result;
 }
 
 static bool is_same(int a, int b)
@@ -235,58 +257,59 @@ static bool is_same(int a, int b)
     return fstat(a, &one) == 0 && fstat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
-static int open_sources(struct copying *copying, const char *directory)
+/* The folder that is written to, which is that of no report. */
+static int check_target(const struct merge *merge, int to, const char *directory)
 {
-    const struct merge *merge = copying->merge;
+    char shown[CONFIG_TEXT_SIZE];
 
     for (size_t i = 0; i < merge->count; i++) {
-        copying->from[i] = open_report(merge->paths[i]);
-        if (copying->from[i] < 0)
-            return error_set(merge->error, ERROR_CONFIG, "%s: cannot be read: %s", merge->paths[i], strerror(errno));
-        if (is_same(copying->from[i], copying->to))
+        const int folder = open_report(merge->paths[i]);
+        if (folder < 0)
+            return fail_to_read(merge, i);
+        const bool is_overwritten = is_same(folder, to);
+        close(folder);
+        if (is_overwritten)
             return error_set(merge->error, ERROR_CONFIG,
-                             "%s: is one of the reports, and would be overwritten; name another folder", directory);
+                             "%s: is one of the reports, and would be overwritten; name another folder",
+                             config_text_escape_tail(shown, directory));
     }
     return 0;
 }
 
 static int open_target(const char *directory, struct error *error)
 {
+    char shown[CONFIG_TEXT_SIZE];
+
     if (mkdir(directory, 0777) < 0 && errno != EEXIST)
-        return error_set(error, ERROR_CONFIG, "%s: cannot be made: %s", directory, strerror(errno));
+        return error_set(error, ERROR_CONFIG, "%s: cannot be made: %s", config_text_escape_tail(shown, directory),
+                         strerror(errno));
     const int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 ? fd : error_set(error, ERROR_CONFIG, "%s: cannot be opened: %s", directory, strerror(errno));
+    return fd >= 0 ? fd
+                   : error_set(error, ERROR_CONFIG, "%s: cannot be opened: %s",
+                               config_text_escape_tail(shown, directory), strerror(errno));
 }
 
 static int copy_everything(struct merge *merge, const char *directory, struct merge_missing *missing)
 {
-    struct copying copying = {.merge = merge, .to = -1, .missing = missing};
-    int result = -1;
+    const struct copying copying = {.merge = merge, .to = open_target(directory, merge->error), .missing = missing};
 
-    copying.from = malloc(merge->count * sizeof(*copying.from));
-    if (copying.from == NULL)
-        return config_out_of_memory(merge->error);
-    for (size_t i = 0; i < merge->count; i++)
-        copying.from[i] = -1;
-    copying.to = open_target(directory, merge->error);
-    if (copying.to >= 0)
-        result = open_sources(&copying, directory);
+    if (copying.to < 0)
+        return -1;
+    int result = check_target(merge, copying.to, directory);
     for (size_t i = 0; result == 0 && i < merge->entry_count; i++)
         result = copy_attachments(&copying, &merge->entries[i]);
-    for (size_t i = 0; i < merge->count; i++)
-        if (copying.from[i] >= 0)
-            close(copying.from[i]);
-    if (copying.to >= 0)
-        close(copying.to);
-    free(copying.from);
+    close(copying.to);
     return result;
 }
 
 static void drop_everything(struct merge *merge)
 {
-    for (size_t i = 0; i < merge->entry_count; i++)
-        while (merge->entries[i].one->attachment_count > 0)
-            drop_attachment(merge->entries[i].one, merge->entries[i].one->attachment_count - 1);
+    for (size_t i = 0; i < merge->entry_count; i++) {
+        struct result_case *one = merge->entries[i].one;
+        for (size_t j = 0; j < one->attachment_count; j++)
+            drop_attachment(&one->attachments[j]);
+        one->attachment_count = 0;
+    }
 }
 
 /* ---- The whole ---- */
@@ -302,15 +325,27 @@ static const char *suite_of(const struct merge *merge)
     return name;
 }
 
-/* Takes a case out of its report. */
-static void take_case(struct results *report, const struct result_case *one)
+/* Closes the gaps that cases have left. */
+static void keep_cases(struct results *report)
 {
-    for (size_t i = 0; i < report->case_count; i++) {
-        if (report->cases[i] == one) {
-            report->cases[i] = report->cases[--report->case_count];
-            return;
-        }
+    size_t kept = 0;
+
+    for (size_t i = 0; i < report->case_count; i++)
+        if (report->cases[i] != NULL)
+            report->cases[kept++] = report->cases[i];
+    report->case_count = kept;
+}
+
+/* Cases that are the whole's are no report's any more. */
+static void take_cases(struct merge *merge, struct results *all)
+{
+    for (size_t i = 0; i < merge->entry_count; i++) {
+        const struct entry *entry = &merge->entries[i];
+        merge->reports[entry->report]->cases[entry->index] = NULL;
+        all->cases[all->case_count++] = entry->one;
     }
+    for (size_t i = 0; i < merge->count; i++)
+        keep_cases(merge->reports[i]);
 }
 
 static struct results *put_together(struct merge *merge)
@@ -328,13 +363,12 @@ static struct results *put_together(struct merge *merge)
     for (size_t i = 0; i < merge->count; i++) {
         const struct results *report = merge->reports[i];
         all->duration_ns += report->duration_ns;
+        if (all->duration_ns > RESULTS_READ_NS_MAX)
+            all->duration_ns = RESULTS_READ_NS_MAX;
         if (report->started_at > 0 && (all->started_at == 0 || report->started_at < all->started_at))
             all->started_at = report->started_at;
     }
-    for (size_t i = 0; i < merge->entry_count; i++) {
-        take_case(merge->reports[merge->entries[i].report], merge->entries[i].one);
-        all->cases[all->case_count++] = merge->entries[i].one;
-    }
+    take_cases(merge, all);
     return all;
 }
 

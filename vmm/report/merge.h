@@ -9,13 +9,10 @@
 
 #include <stddef.h>
 
-/* Of reports that are merged at once. */
-#define MERGE_MAX 1000u
-
 /* Attachments that reports name and that are not there, which happens where only a results.json was kept. */
 struct merge_missing {
     size_t count;
-    /* The first of them. */
+    /* The first of them, fit for a terminal. */
     char first[256];
 };
 
@@ -25,9 +22,9 @@ struct merge_missing {
 struct results *merge_read(const char *path, struct error *error);
 
 /*
- * Reads count reports and makes one of them, with the cases in the order of their names. What is one case, by name and
- * file, may be in several, if it has not been run in all of them but one; otherwise *error names both. The whole's time
- * is the sum of theirs.
+ * Reads count reports, of which there is at least one, and makes one of them, with the cases in the order of their
+ * names. What is one case, by name and file, may be in several, if it has not been run in all of them but one;
+ * otherwise *error names both. The whole's time is the sum of theirs, at most RESULTS_READ_NS_MAX.
  *
  * directory: where attachments are copied to, under report-N/; it is made where it is not there, and may be none of the
  * reports. Those that are not there are left out and told in *missing. An attachment that is anywhere but below its

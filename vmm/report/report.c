@@ -1,6 +1,7 @@
 #include "vmm/report/report.h"
 
 #include "vmm/config/place.h"
+#include "vmm/config/text.h"
 #include "vmm/report/html.h"
 
 #include <errno.h>
@@ -18,12 +19,18 @@
 
 static int fail_to_make(const char *path, struct error *error)
 {
-    return error_set(error, ERROR_CONFIG, "%s: cannot be made: %s", path, strerror(errno));
+    char shown[CONFIG_TEXT_SIZE];
+
+    return error_set(error, ERROR_CONFIG, "%s: cannot be made: %s", config_text_escape_tail(shown, path),
+                     strerror(errno));
 }
 
 static int fail_to_write(const char *path, struct error *error)
 {
-    return error_set(error, ERROR_HOST, "%s: cannot be written: %s", path, strerror(errno));
+    char shown[CONFIG_TEXT_SIZE];
+
+    return error_set(error, ERROR_HOST, "%s: cannot be written: %s", config_text_escape_tail(shown, path),
+                     strerror(errno));
 }
 
 /* ---- A file of another name until it is complete ---- */
@@ -156,10 +163,12 @@ static int page(const void *context, FILE *out, struct error *error)
 
 static int write_page(const char *directory, const struct results *results, struct error *error)
 {
+    char shown[CONFIG_TEXT_SIZE];
     const struct page of = {results, open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC)};
 
     if (of.folder < 0)
-        return error_set(error, ERROR_CONFIG, "%s: cannot be opened: %s", directory, strerror(errno));
+        return error_set(error, ERROR_CONFIG, "%s: cannot be opened: %s", config_text_escape_tail(shown, directory),
+                         strerror(errno));
     const int result = write_in(directory, REPORT_PAGE, page, &of, error);
     close(of.folder);
     return result;

@@ -14,6 +14,8 @@
 
 /* Seconds: more than any case takes, and few enough that ns come back as they were. */
 #define SECONDS_MAX 2000000.0
+/* More than all cases of many machines take together, and few enough that microseconds do. */
+#define SECONDS_OF_ALL_MAX ((double)(RESULTS_READ_NS_MAX / 1000000000u))
 #define KEYS_MAX 11u
 
 /* Where in the file an object is, for messages: "cases[3].steps[0]". */
@@ -124,6 +126,20 @@ static int read_time(const struct reader *reader, const struct place_in *place, 
     if (!json_is_number(value) || !(seconds >= 0 && seconds <= SECONDS_MAX))
         return fail(reader, place, key, "seconds from 0 to %.0f were expected", SECONDS_MAX);
     *ns = (uint64_t)(seconds * 1e9 + 0.5);
+    return 0;
+}
+
+/* The same for the time of all cases together. */
+static int read_time_of_all(const struct reader *reader, json_t *all, uint64_t *ns)
+{
+    const json_t *value = json_object_get(all, "duration");
+    const double seconds = json_number_value(value);
+
+    if (!json_is_number(value) || seconds <= SECONDS_MAX)
+        return read_time(reader, NULL, all, "duration", ns);
+    if (seconds > SECONDS_OF_ALL_MAX)
+        return fail(reader, NULL, "duration", "seconds from 0 to %.0f were expected", SECONDS_OF_ALL_MAX);
+    *ns = (uint64_t)(seconds * 1e6 + 0.5) * 1000;
     return 0;
 }
 
@@ -328,7 +344,7 @@ static int read_all(const struct reader *reader, json_t *all)
         return fail(reader, NULL, "format", "1 was expected");
     if (check_keys(reader, NULL, all, keys) < 0 || read_text(reader, NULL, all, "suite", &reader->results->suite) < 0 ||
         read_count(reader, NULL, all, "started", &started) < 0 ||
-        read_time(reader, NULL, all, "duration", &reader->results->duration_ns) < 0)
+        read_time_of_all(reader, all, &reader->results->duration_ns) < 0)
         return -1;
     reader->results->started_at = started;
     const json_t *cases = json_object_get(all, "cases");

@@ -7,13 +7,18 @@
 #include "memory/support/error.h"
 #include "vmm/scenario/results.h"
 
+#include <stdint.h>
+
 /* Of a file: bytes, and values (an object, a text and so on), each of which takes some 100 bytes of memory. */
 #define RESULTS_READ_MAX (128u << 20)
 #define RESULTS_READ_VALUES (4u << 20)
+/* Of the time of all cases together, some 30 years. */
+#define RESULTS_READ_NS_MAX UINT64_C(1000000000000000000)
 
 /*
  * The results that are in a file of "format": 1, which has to be as it is written: all keys are there, no other is, and
- * the tally is right. The paths of attachments are as they are. Writing what was read gives the same file.
+ * the tally is right. The paths of attachments are as they are. Writing what was read gives the same file, as
+ * long as that says no whole time of weeks to the nanosecond.
  * NULL, with *error, which names the file and the place in it: ERROR_CONFIG for one that cannot be read or is not such
  * a file, ERROR_HOST out of memory.
  */
