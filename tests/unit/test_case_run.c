@@ -512,6 +512,58 @@ START_TEST(a_stream_that_stops_is_out_of_time)
 }
 END_TEST
 
+/* ---- KTAP of a command ---- */
+
+static const char FIRST_OF_TWO[] = "echo KTAP version 1; echo 1..2; echo ok 1 a";
+
+static const struct {
+    const char *command;
+    /* Behind it. */
+    const char *keys;
+    /* NULL: it passes. */
+    const char *why;
+    const char *detail;
+} ktap_commands[] = {
+    {"; echo ok 2 b", "", NULL, "2 passed"},
+    {"; echo ok 2 b; exit 4", "status = 4\n", NULL, "2 passed"},
+    {"; echo ok 2 b; exit 4", "status = 'any'\n", NULL, "2 passed"},
+    {"; echo ok 2 b; kill -9 $$", "status = 'any'\n", NULL, "2 passed"},
+    {"; echo ok 2 b; exit 3", "", "the command's status is 3, and not 0", "2 passed"},
+    {"; echo ok 2 b", "status = 3\n", "the command's status is 0, and not 3", "2 passed"},
+    {"; echo ok 2 b; kill -11 $$", "", "signal 11 (Segmentation fault) ended the command", "2 passed"},
+    {"; echo not ok 2 b; exit 1", "", "not all tests have passed", "the command's status is 1, and not 0"},
+    {"; echo not ok 2 b; exit 1", "status = 1\n", "not all tests have passed", "1 failed"},
+    {"", "", "not all tests have passed", "planned"},
+    {"", "status = 'any'\n", "not all tests have passed", "planned"},
+    {"; kill -11 $$", "", "not all tests have passed", "signal 11 (Segmentation fault) ended the command"},
+    {" >/dev/null", "", "not all tests have passed", "planned"},
+};
+
+START_TEST(a_command_with_tests_has_to_end_well_and_say_all)
+{
+    char steps[300];
+
+    (void)snprintf(steps, sizeof(steps), "[[step]]\nktap = 'exec'\ncommand = '%s%s'\n%s", FIRST_OF_TWO,
+                   ktap_commands[_i].command, ktap_commands[_i].keys);
+    play("agent:1", steps);
+    if (ktap_commands[_i].why == NULL)
+        check_passed();
+    else
+        check_ended(RESULT_FAILED, ktap_commands[_i].why);
+    const char *detail = rig.result->steps[0].detail;
+    if (detail == NULL || strstr(detail, ktap_commands[_i].detail) == NULL)
+        ck_abort_msg("\"%s\" does not say \"%s\"", detail, ktap_commands[_i].detail);
+}
+END_TEST
+
+START_TEST(a_command_with_tests_that_prints_none_fails)
+{
+    play("agent:1", "[[step]]\nktap = 'exec'\ncommand = 'true'\n");
+    check_ended(RESULT_FAILED, "not all tests have passed");
+    ck_assert_ptr_nonnull(strstr(rig.result->steps[0].detail, "no KTAP came"));
+}
+END_TEST
+
 /* ---- gdb ---- */
 
 static void install_gdb(const char *script)
@@ -780,6 +832,9 @@ int main(void)
     tcase_add_test(steps, a_test_that_fails_fails);
     tcase_add_test(steps, a_stream_that_is_cut_short_fails);
     tcase_add_test(steps, a_stream_that_stops_is_out_of_time);
+    tcase_add_loop_test(steps, a_command_with_tests_has_to_end_well_and_say_all, 0,
+                        (int)(sizeof(ktap_commands) / sizeof(ktap_commands[0])));
+    tcase_add_test(steps, a_command_with_tests_that_prints_none_fails);
     tcase_add_test(steps, gdb_gets_commands_and_its_output_is_matched);
     tcase_add_test(steps, gdb_that_fails_fails);
     tcase_add_test(steps, gdb_that_prints_something_else_fails);

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -120,19 +122,33 @@ static void send_input(struct step_agent *agent)
 
 /* ---- The end ---- */
 
+/* Of a command whose tests have failed already it is one more thing to know. */
+__attribute__((format(printf, 2, 3))) static void fail_status(struct case_run *run, const char *format, ...)
+{
+    char text[128];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (run->step_status != RESULT_NOT_RUN)
+        case_step_add_detail(run, "%s", text);
+    case_step_fail(run, "%s", text);
+}
+
 static void take_status(struct case_run *run, const struct agent_outcome *outcome)
 {
     const struct scenario_step *step = case_step(run);
-    const bool is_exec = step->kind == SCENARIO_EXEC;
+    const bool is_copy = step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET;
 
-    if (outcome->kind == AGENT_OUTCOME_SIGNALLED) {
-        if (!is_exec || !step->any_status)
-            case_step_fail(run, "signal %u (%s) ended the command", outcome->status, strsignal((int)outcome->status));
-    } else if (is_exec && !step->any_status && outcome->status != step->status) {
-        case_step_fail(run, "the command's status is %u, and not %" PRIu32, outcome->status, step->status);
-    } else if ((step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET) && outcome->status != 0) {
+    if (step->any_status)
+        return;
+    if (outcome->kind == AGENT_OUTCOME_SIGNALLED)
+        fail_status(run, "signal %u (%s) ended the command", outcome->status, strsignal((int)outcome->status));
+    else if (is_copy && outcome->status != 0)
         case_step_fail(run, "the agent could not do it");
-    }
+    else if (!is_copy && outcome->status != step->status)
+        fail_status(run, "the command's status is %u, and not %" PRIu32, outcome->status, step->status);
 }
 
 static void finish_exec(struct step_agent *agent)
@@ -209,12 +225,13 @@ static void finish(struct step_agent *agent)
     }
     if (outcome->kind == AGENT_OUTCOME_FAILED)
         case_step_fail(run, "%s", outcome->text);
-    else
+    /* Which tests have failed says more than a status that follows from it. */
+    if (agent->ktap != NULL)
+        finish_ktap(agent);
+    if (outcome->kind != AGENT_OUTCOME_FAILED)
         take_status(run, outcome);
     if (case_step(run)->kind == SCENARIO_EXEC)
         finish_exec(agent);
-    else if (agent->ktap != NULL)
-        finish_ktap(agent);
     else if (case_step(run)->kind == SCENARIO_GET)
         finish_get(agent);
     if (run->step_status != RESULT_NOT_RUN) {

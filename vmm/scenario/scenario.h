@@ -106,7 +106,7 @@ struct scenario_step {
     struct scenario_texts forbidden;
     /* send: no Enter behind it, and newlines as they are */
     bool is_raw;
-    /* exec; expect-exit with SCENARIO_EXIT_STATUS */
+    /* exec; ktap with exec; expect-exit with SCENARIO_EXIT_STATUS */
     bool any_status;
     uint32_t status;
     /* exec: on standard output (TP) and error (TP), for standard input (T); gdb: in what gdb prints (TP) */

@@ -83,7 +83,7 @@ static const struct scenario_key step_keys[] = {
     {"not", SCENARIO_TYPE_PATTERNS, FIELD(forbidden), WITH(EXPECT), .doc = "patterns that must not be there before"},
     {"raw", SCENARIO_TYPE_BOOLEAN, FIELD(is_raw), WITH(SEND), .default_text = "false",
      .doc = "whether the text is sent as it is, without Enter"},
-    {"status", SCENARIO_TYPE_STATUS, WITH(EXEC), .default_text = "0", .doc = "the exit status that is right"},
+    {"status", SCENARIO_TYPE_STATUS, WITH2(EXEC, KTAP), .default_text = "0", .doc = "the exit status that is right"},
     {"output", SCENARIO_TYPE_PATTERN, FIELD(output), WITH2(EXEC, GDB), .doc = "a pattern that is in what it prints"},
     {"error", SCENARIO_TYPE_PATTERN, FIELD(errors), WITH(EXEC), .doc = "a pattern that is in its standard error"},
     {"input", SCENARIO_TYPE_TEMPLATE, FIELD(input), WITH(EXEC), .doc = "what it is given as standard input"},

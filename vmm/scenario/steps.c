@@ -93,6 +93,21 @@ static int name_artefact(const struct scenario_reader *reader, const struct toml
     return step->to.text != NULL ? 0 : config_out_of_memory(reader->error);
 }
 
+/* There is no command that these could be about. */
+static int check_console_ktap(const struct scenario_reader *reader, const struct toml_node *node)
+{
+    static const char *const of_commands[] = {"command", "status"};
+    char full[SCENARIO_KEY_SIZE];
+
+    for (size_t i = 0; i < sizeof(of_commands) / sizeof(of_commands[0]); i++) {
+        const struct toml_node *child = scenario_child(node, of_commands[i]);
+        if (child != NULL)
+            return scenario_fail(reader, child, scenario_key_name(&scenario_step_table, of_commands[i], full),
+                                 "goes with ktap = \"exec\"; take it out, or read from there");
+    }
+    return 0;
+}
+
 /* What a step of its kind has to have. */
 static int complete_step(const struct scenario_reader *reader, const struct toml_node *node, struct scenario_step *step)
 {
@@ -104,10 +119,7 @@ static int complete_step(const struct scenario_reader *reader, const struct toml
         return 0;
     if (step->source == SCENARIO_KTAP_EXEC && step->what.text == NULL)
         return scenario_fail(reader, node, "step.command", "is missing; ktap = \"exec\" reads what a command prints");
-    if (step->source == SCENARIO_KTAP_CONSOLE && step->what.text != NULL)
-        return scenario_fail_at(&step->what.position, "step.command", reader->error,
-                                "goes with ktap = \"exec\"; take it out, or read from there");
-    return 0;
+    return step->source == SCENARIO_KTAP_CONSOLE ? check_console_ktap(reader, node) : 0;
 }
 
 static int read_step(const struct scenario_reader *reader, const struct toml_node *node, struct scenario_step *step)
