@@ -564,6 +564,94 @@ START_TEST(a_command_with_tests_that_prints_none_fails)
 }
 END_TEST
 
+/* ---- Copies ---- */
+
+static void write_file(const char *name, const char *text)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", rig.folder, name);
+    FILE *out = fopen(path, "we");
+    ck_assert_ptr_nonnull(out);
+    ck_assert_int_ge(fputs(text, out), 0);
+    ck_assert_int_eq(fclose(out), 0);
+}
+
+static void check_file(const char *name, const char *expected)
+{
+    char *text = read_file(name);
+
+    ck_assert_ptr_nonnull(text);
+    ck_assert_str_eq(text, expected);
+    free(text);
+}
+
+START_TEST(copies_have_names_with_variables)
+{
+    char steps[800];
+
+    write_file("host-7.bin", "seven");
+    (void)snprintf(steps, sizeof(steps),
+                   "variables = {here = '%s'}\n[[step]]\nexpect = 'model (?<model>\\w+)'\n"
+                   "[[step]]\nput = '${here}/host-${model}.bin'\nto = '%s/guest-${model}.bin'\n"
+                   "[[step]]\nget = '%s/guest-${model}.bin'\nto = 'again-${model}'\n"
+                   "[[step]]\nget = '%s/guest-${model}.bin'\n",
+                   rig.folder, rig.folder, rig.folder, rig.folder);
+    play("print:model_7 agent:3", steps);
+    check_passed();
+    check_file("guest-7.bin", "seven");
+    check_file("files/again-7", "seven");
+    check_file("files/guest-7.bin", "seven");
+    ck_assert_ptr_nonnull(strstr(rig.result->steps[1].title, "/host-7.bin"));
+}
+END_TEST
+
+START_TEST(a_relative_copy_with_a_variable_starts_at_the_scenarios_folder)
+{
+    const char *folder = strrchr(rig.folder, '/') + 1;
+    char steps[400];
+
+    write_file("host-7.bin", "seven");
+    /* The scenario is /tmp/test.toml. */
+    (void)snprintf(steps, sizeof(steps),
+                   "[[step]]\nexpect = 'model (?<model>\\w+)'\n"
+                   "[[step]]\nput = '%s/host-${model}.bin'\nto = '%s/guest'\n",
+                   folder, rig.folder);
+    ck_assert_int_eq(chdir("/"), 0);
+    play("print:model_7 agent:1", steps);
+    check_passed();
+    check_file("guest", "seven");
+}
+END_TEST
+
+static const struct {
+    const char *printed;
+    const char *step;
+    const char *why;
+} hostile_names[] = {
+    {"../../etc/passwd", "put = '${model}'\nto = '/x'", "what a guest has printed may have no \"/\""},
+    {"..", "put = '${model}/etc/passwd'\nto = '/x'", "what a guest has printed may have no \"/\" and no \".\" first"},
+    {"/etc/passwd", "put = '${model}'\nto = '/x'", "\"${model}\" is \"/etc/passwd\""},
+    {"none", "put = '/tmp/no-such-${model}'\nto = '/x'", "/tmp/no-such-none cannot be read: No such file"},
+    {"dev", "put = '/${model}'\nto = '/x'", "/dev cannot be read: not a regular file"},
+    {"a/b", "get = '/x'\nto = '${model}'", "\"a/b\" is no name for a copy"},
+    {"..", "get = '/${model}'", "\"..\" is no name for a copy"},
+    {"a;b", "get = '/${model}'", "is no name for a copy"},
+};
+
+START_TEST(a_guest_names_no_files_elsewhere)
+{
+    char words[128];
+    char steps[256];
+
+    (void)snprintf(words, sizeof(words), "print:model_%s agent:1", hostile_names[_i].printed);
+    (void)snprintf(steps, sizeof(steps), "[[step]]\nexpect = 'model (?<model>.*)'\n[[step]]\n%s\n",
+                   hostile_names[_i].step);
+    play(words, steps);
+    check_ended(RESULT_FAILED, hostile_names[_i].why);
+}
+END_TEST
+
 /* ---- gdb ---- */
 
 static void install_gdb(const char *script)
@@ -835,6 +923,10 @@ int main(void)
     tcase_add_loop_test(steps, a_command_with_tests_has_to_end_well_and_say_all, 0,
                         (int)(sizeof(ktap_commands) / sizeof(ktap_commands[0])));
     tcase_add_test(steps, a_command_with_tests_that_prints_none_fails);
+    tcase_add_test(steps, copies_have_names_with_variables);
+    tcase_add_test(steps, a_relative_copy_with_a_variable_starts_at_the_scenarios_folder);
+    tcase_add_loop_test(steps, a_guest_names_no_files_elsewhere, 0,
+                        (int)(sizeof(hostile_names) / sizeof(hostile_names[0])));
     tcase_add_test(steps, gdb_gets_commands_and_its_output_is_matched);
     tcase_add_test(steps, gdb_that_fails_fails);
     tcase_add_test(steps, gdb_that_prints_something_else_fails);

@@ -80,7 +80,7 @@ START_TEST(steps_are_as_in_the_file)
     ck_assert_str_eq(step[5].errors.text, "x*");
     ck_assert_uint_eq(step[5].timeout_ns, 3600 * SECOND);
     ck_assert_int_eq(step[6].kind, SCENARIO_PUT);
-    ck_assert_int_eq(step[6].what.text[0], '/');
+    ck_assert_str_eq(step[6].what.text, "parts/kernel");
     ck_assert_uint_eq(step[6].mode, 0755);
     ck_assert_str_eq(step[7].to.text, "config.gz");
     ck_assert_str_eq(step[8].to.text, "result");

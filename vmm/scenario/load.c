@@ -453,7 +453,9 @@ static int complete(const struct load *load, const char *file)
     if (check_trouble(scenario, load->error) < 0 || scenario_check_steps(scenario, load->error) < 0 ||
         scenario_make_cases(scenario, load->error) < 0)
         return -1;
-    return load->options != NULL && load->options->is_dry ? 0 : check_machines(load);
+    if (load->options != NULL && load->options->is_dry)
+        return 0;
+    return scenario_check_files(scenario, load->error) < 0 ? -1 : check_machines(load);
 }
 
 static int finish(struct load *load, int result, const char *file, struct scenario **ret_scenario)

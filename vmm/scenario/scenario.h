@@ -98,7 +98,8 @@ struct scenario_step {
     /* What to say if it fails; T */
     struct scenario_text message;
     /*
-     * expect: what is expected (TP); send: what is sent (T); exec: the command (T); put: the file here, absolute;
+     * expect: what is expected (TP); send: what is sent (T); exec: the command (T); put: the file here, for
+     * scenario_expand_path() (T);
      * get: the file in the guest (T); ktap with exec: the command (T); gdb: the script, absolute, or NULL
      */
     struct scenario_text what;
@@ -115,7 +116,7 @@ struct scenario_step {
     struct scenario_text input;
     /* exec: the variable that keeps standard output, without its last newline */
     struct scenario_text capture;
-    /* put: the file in the guest (T); get: a file's name among the artefacts */
+    /* put: the file in the guest (T); get: a file's name among the artefacts (T) */
     struct scenario_text to;
     /* put: permissions */
     uint32_t mode;
@@ -242,6 +243,8 @@ struct scenario_values {
     struct scenario_value {
         char *name;
         char *text;
+        /* By the scenario, and not by what a guest has printed. */
+        bool is_given;
     } * items;
     size_t count;
 };
@@ -259,5 +262,12 @@ void scenario_values_free(struct scenario_values *values);
  * that took no part). In a pattern a value stands for its letters. The caller frees it; NULL: out of memory.
  */
 char *scenario_expand(const struct scenario_values *values, const char *text, bool is_pattern);
+
+/*
+ * The path of a file of the host's, absolute: a relative one starts at the folder of the scenario's file. A value that
+ * a guest has printed leads to no other folder. The caller frees it; NULL with *error: it would (ERROR_CONFIG), or out
+ * of memory (ERROR_HOST).
+ */
+char *scenario_expand_path(const struct scenario_values *values, const struct scenario_text *text, struct error *error);
 
 #endif

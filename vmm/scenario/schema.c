@@ -66,7 +66,7 @@ static const struct scenario_key step_keys[] = {
     {"expect", SCENARIO_TYPE_PATTERN, FIELD(what), WITH(EXPECT), KIND, .doc = "waits for a pattern on the console"},
     {"send", SCENARIO_TYPE_TEMPLATE, FIELD(what), WITH(SEND), KIND, .doc = "types a text on the console"},
     {"exec", SCENARIO_TYPE_TEMPLATE, FIELD(what), WITH(EXEC), KIND, .doc = "runs a command in the guest"},
-    {"put", SCENARIO_TYPE_FILE, FIELD(what), WITH(PUT), KIND, .doc = "copies a file into the guest"},
+    {"put", SCENARIO_TYPE_FILE_TEMPLATE, FIELD(what), WITH(PUT), KIND, .doc = "copies a file into the guest"},
     {"get", SCENARIO_TYPE_GUEST_PATH, FIELD(what), WITH(GET), KIND,
      .doc = "copies a file of the guest to the artefacts"},
     {"ktap", SCENARIO_TYPE_KTAP, FIELD(source), WITH(KTAP), KIND, .doc = "reads results of tests in the guest"},
