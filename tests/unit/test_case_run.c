@@ -564,6 +564,39 @@ START_TEST(a_command_with_tests_that_prints_none_fails)
 }
 END_TEST
 
+/* ---- Sockets that the machine's file leaves to the runner ---- */
+
+static const char *const machines_without_sockets[] = {
+    "",
+    "override.agent.port = 'serial'\n",
+    "override.agent.port = 'virtio'\n",
+    "override.agent.listen = 'unix:/no/folder/socket'\n",
+};
+
+START_TEST(an_agent_is_reached_whatever_the_machine_says_of_its_socket)
+{
+    char steps[256];
+
+    (void)snprintf(steps, sizeof(steps),
+                   "%s[[step]]\nexec = 'echo yes'\noutput = 'yes'\n"
+                   "[[step]]\nktap = 'exec'\ncommand = 'echo KTAP version 1; echo 1..1; echo ok 1 a'\n",
+                   machines_without_sockets[_i]);
+    play("agent:2", steps);
+    check_passed();
+    char *text = read_file("machine.toml");
+    ck_assert_ptr_null(strstr(text, rig.folder));
+    ck_assert((strstr(text, "listen = \"unix:/no/folder") != NULL) == (strstr(steps, "/no/folder") != NULL));
+    free(text);
+}
+END_TEST
+
+START_TEST(an_agents_port_without_a_use_is_no_mistake)
+{
+    play("print:one", "override.agent.port = 'serial'\n[[step]]\nexpect = 'one'\n");
+    check_passed();
+}
+END_TEST
+
 /* ---- Copies ---- */
 
 static void write_file(const char *name, const char *text)
@@ -923,6 +956,9 @@ int main(void)
     tcase_add_loop_test(steps, a_command_with_tests_has_to_end_well_and_say_all, 0,
                         (int)(sizeof(ktap_commands) / sizeof(ktap_commands[0])));
     tcase_add_test(steps, a_command_with_tests_that_prints_none_fails);
+    tcase_add_loop_test(steps, an_agent_is_reached_whatever_the_machine_says_of_its_socket, 0,
+                        (int)(sizeof(machines_without_sockets) / sizeof(machines_without_sockets[0])));
+    tcase_add_test(steps, an_agents_port_without_a_use_is_no_mistake);
     tcase_add_test(steps, copies_have_names_with_variables);
     tcase_add_test(steps, a_relative_copy_with_a_variable_starts_at_the_scenarios_folder);
     tcase_add_loop_test(steps, a_guest_names_no_files_elsewhere, 0,

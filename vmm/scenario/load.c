@@ -431,10 +431,7 @@ static int check_trouble(const struct scenario *scenario, struct error *error)
 static int check_machines(const struct load *load)
 {
     for (size_t i = 0; i < load->scenario->case_count; i++) {
-        struct config config;
-        const int result = scenario_case_config(load->scenario, i, load->options, &config, load->error);
-        config_free(&config);
-        if (result < 0)
+        if (scenario_check_machine(load->scenario, i, load->options, load->error) < 0)
             return -1;
     }
     return 0;

@@ -224,6 +224,13 @@ int scenario_parse(const char *name, const char *text, size_t length, const stru
 void scenario_free(struct scenario *scenario);
 
 /*
+ * Whether the machine has a socket for the guest's agent, or for gdb: steps need it, or the machine's configuration
+ * asks for it. Where it is, is up to who runs the machine: the configuration need not say so.
+ */
+bool scenario_wants_agent(const struct scenario *scenario, const struct config *config);
+bool scenario_wants_gdb(const struct scenario *scenario, const struct config *config);
+
+/*
  * The machine of a case, into an uninitialised *config, for config_free() whatever is returned. 0, or -1 with *error.
  * The scenario must live as long as the configuration.
  */
