@@ -28,6 +28,9 @@
 /* As many as SESSION_MAX_JOBS cases may have. */
 #define DESCRIPTORS_MAX (16u * SESSION_MAX_JOBS + 256u)
 
+/* Another run has its times noted in a moment, unless it has been stopped. */
+static const uint64_t HISTORY_PATIENCE_NS = 10 * 1000000000ull;
+
 /* A run of tests, from its options to its status. Zeroed at first; what is there is given back by close_test(). */
 struct test {
     const struct test_options *options;
@@ -338,28 +341,27 @@ static void close_test(struct test *test)
 
 /* ---- What came of it ---- */
 
-static int note_times(struct test *test, struct error *error)
+static int note_times(void *context, struct times *times, struct error *error)
 {
+    const struct test *test = context;
+
     for (size_t i = 0; i < test->plan.count; i++) {
         const struct plan_case *one = &test->plan.cases[i];
         const struct session_tally *tally = session_tally(test->session, i);
-        if (times_note(&test->times, one->from->path, one->from->scenario->cases[one->index].name, tally->status,
+        if (times_note(times, one->from->path, one->from->scenario->cases[one->index].name, tally->status,
                        tally->duration_ns, time(NULL), error) < 0)
             return -1;
     }
     return 0;
 }
 
-/* Others may have written the file meanwhile, so it is read again. */
 static void keep_times(struct test *test)
 {
     struct error error;
 
     if (test->history == NULL || test->plan.count == 0)
         return;
-    times_free(&test->times);
-    (void)times_read(test->history, &test->times, &error);
-    if (note_times(test, &error) < 0 || times_write(test->history, &test->times, &error) < 0)
+    if (times_update(test->history, HISTORY_PATIENCE_NS, note_times, test, &error) < 0)
         complain(&error);
 }
 
