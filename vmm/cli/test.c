@@ -111,8 +111,12 @@ static int select_cases(struct test *test, struct error *error)
         return fail_to_fit(test, all, error);
     if (options->only_failed && plan_keep_failed(&test->plan, error) < 0)
         return -1;
-    if (options->shard_count > 1)
-        return plan_keep_shard(&test->plan, options->shard, options->shard_count, error);
+    if (options->shard_count > 1 && plan_keep_shard(&test->plan, options->shard, options->shard_count, error) < 0)
+        return -1;
+    if (test->plan.count == 0 && options->for_bisect)
+        return error_set(error, ERROR_CONFIG,
+                         "test: --bisect: there is no case in this share, and no commit is good for that; leave out "
+                         "--shard");
     return 0;
 }
 
@@ -122,8 +126,10 @@ static int load(struct test *test)
     int status = VERDICT_PASSED;
     struct error error;
 
-    test->scenario =
-        (struct scenario_options){.assignments = options->assignments, .assignment_count = options->assignment_count};
+    /* What this commit has not built says nothing of the next one. */
+    test->scenario = (struct scenario_options){.assignments = options->assignments,
+                                               .assignment_count = options->assignment_count,
+                                               .may_lack_files = options->for_bisect};
     if (plan_load(options->paths, options->path_count, &test->scenario, &test->plan, on_mistake, &status) < 0)
         return status;
     read_times(test);

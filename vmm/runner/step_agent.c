@@ -6,7 +6,6 @@
 #include "vmm/agent/client.h"
 #include "vmm/config/text.h"
 #include "vmm/scenario/read.h"
-#include "vmm/scenario/template.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -472,7 +471,7 @@ static void open_file_to_put(struct step_agent *agent, const struct scenario_tex
     if (agent->file >= 0 && fstat(agent->file, &status) == 0 && S_ISREG(status.st_mode))
         return;
     const char *why = agent->file < 0 ? strerror(errno) : "not a regular file";
-    if (template_has_variables(text->text))
+    if (scenario_is_guests(&run->values, text->text))
         case_step_fail(run, "%s cannot be read: %s", agent->path, why);
     else
         case_step_break(run, "%s cannot be read: %s", agent->path, why);

@@ -318,6 +318,7 @@ static int read_source(struct load *load, struct source *source, const char *nam
         source->reader.file = copy;
         source->reader.folder = folder;
         source->reader.is_dry = load->options != NULL && load->options->is_dry;
+        source->reader.may_lack_files = load->options != NULL && load->options->may_lack_files;
         source->reader.error = load->error;
         result = read_text(load, source, text, length);
     }
@@ -452,7 +453,9 @@ static int complete(const struct load *load, const char *file)
         return -1;
     if (load->options != NULL && load->options->is_dry)
         return 0;
-    return scenario_check_files(scenario, load->error) < 0 ? -1 : check_machines(load);
+    if ((load->options == NULL || !load->options->may_lack_files) && scenario_check_files(scenario, load->error) < 0)
+        return -1;
+    return check_machines(load);
 }
 
 static int finish(struct load *load, int result, const char *file, struct scenario **ret_scenario)

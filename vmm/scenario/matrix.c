@@ -556,6 +556,8 @@ int scenario_check_machine(const struct scenario *scenario, size_t index, const 
     struct config config;
     int result = scenario_case_config(scenario, index, options, &config, error);
 
+    if (result == 0 && (options == NULL || !options->may_lack_files))
+        result = check_boot_files(&config, error);
     if (result == 0)
         result = check_config(scenario, &config, true, error);
     config_free(&config);
@@ -582,7 +584,5 @@ int scenario_case_config(const struct scenario *scenario, size_t index, const st
         if (config_assign(config, "--set", options->assignments[i], error) < 0)
             return -1;
     }
-    if (check_machine(scenario, machine, config, error) < 0 || check_config(scenario, config, false, error) < 0)
-        return -1;
-    return check_boot_files(config, error);
+    return check_machine(scenario, machine, config, error) < 0 ? -1 : check_config(scenario, config, false, error);
 }

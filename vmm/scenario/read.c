@@ -315,7 +315,7 @@ static int check_file_template(const struct scenario_reader *reader, const char 
 
     if (check_template(reader, name, node, text->text) < 0)
         return -1;
-    if (reader->is_dry || template_has_variables(text->text))
+    if (reader->is_dry || reader->may_lack_files || template_has_variables(text->text))
         return 0;
     char *path = scenario_expand_path(&nothing, text, reader->error);
     const int result = path != NULL ? check_file(reader, name, node, path) : -1;

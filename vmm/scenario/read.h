@@ -21,6 +21,7 @@ struct scenario_reader {
     /* What a step of this file may take, where it does not say. */
     uint64_t timeout_ns;
     bool is_dry;
+    bool may_lack_files;
     struct error *error;
 };
 

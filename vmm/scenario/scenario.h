@@ -207,6 +207,8 @@ struct scenario_options {
     size_t assignment_count;
     /* Whether files that are named exist, and machines are right, is not looked at. */
     bool is_dry;
+    /* What machines boot and steps put need not be there yet: a case that misses it is broken when it comes to it. */
+    bool may_lack_files;
 };
 
 /*
@@ -276,5 +278,7 @@ char *scenario_expand(const struct scenario_values *values, const char *text, bo
  * of memory (ERROR_HOST).
  */
 char *scenario_expand_path(const struct scenario_values *values, const struct scenario_text *text, struct error *error);
+/* Whether what a guest has printed is in it. */
+bool scenario_is_guests(const struct scenario_values *values, const char *text);
 
 #endif

@@ -211,6 +211,19 @@ char *scenario_expand(const struct scenario_values *values, const char *text, bo
     return result;
 }
 
+bool scenario_is_guests(const struct scenario_values *values, const char *text)
+{
+    for (;;) {
+        const struct template_piece piece = template_next(&text);
+        if (piece.kind == TEMPLATE_END)
+            return false;
+        const struct scenario_value *value =
+            piece.kind == TEMPLATE_VARIABLE ? find(values, piece.text, piece.length) : NULL;
+        if (value != NULL && !value->is_given)
+            return true;
+    }
+}
+
 /* Whether all that a guest has printed of a path is part of a name. */
 static int check_path(const struct scenario_values *values, const char *text, struct error *error)
 {
