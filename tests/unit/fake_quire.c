@@ -8,13 +8,17 @@
  *     end:NAME:STATUS says on descriptor 3 that it ends so, and does
  *     wait:MS         does nothing for a while
  *     hangup          takes a client of the agent's socket, and leaves it at once
+ *     agent:N         is the agent for N of its clients, one after the other; the guest is this host
  *     vanish          is killed by a signal
  *     crash:NAME      says that it ends so, and is killed by a signal
  *     deaf            its control socket does not answer
  * Behind the last it goes on for ever. It prints its process's number first. On the control socket it says what is
  * asked of it on the console, and does it.
  */
+#include "vmm/agent/protocol.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -23,6 +27,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -154,6 +159,127 @@ static void serve(int listener, bool reads)
     }
 }
 
+/* ---- The agent ---- */
+
+/* A connection of a client's: it has one job. */
+struct client {
+    int fd;
+    struct agent_decoder decoder;
+    uint8_t bytes[4096];
+    size_t used;
+    size_t taken;
+};
+
+static void send_frame(const struct client *client, uint8_t type, uint8_t stream, const void *payload, size_t size)
+{
+    static uint8_t wire[AGENT_WIRE_MAX];
+    const struct agent_frame frame = {.type = type, .stream = stream, .payload = payload, .size = size};
+    const size_t length = agent_frame_encode(&frame, wire);
+
+    if (send(client->fd, wire, length, MSG_NOSIGNAL) != (ssize_t)length)
+        _exit(1);
+}
+
+static void send_numbers(const struct client *client, uint8_t type, uint32_t first, uint32_t second)
+{
+    uint8_t payload[8];
+    struct agent_writer writer = {.bytes = payload, .room = sizeof(payload)};
+
+    agent_put_u32(&writer, first);
+    agent_put_u32(&writer, second);
+    send_frame(client, type, 0, payload, writer.used);
+}
+
+static struct agent_frame next_frame(struct client *client)
+{
+    struct agent_frame frame;
+
+    for (;;) {
+        size_t taken;
+        const enum agent_decoded what =
+            agent_decode(&client->decoder, client->bytes + client->taken, client->used - client->taken, &taken, &frame);
+        client->taken += taken;
+        if (what == AGENT_DECODED_FRAME)
+            return frame;
+        if (client->taken < client->used)
+            continue;
+        const ssize_t got = read(client->fd, client->bytes, sizeof(client->bytes));
+        if (got <= 0)
+            _exit(1);
+        client->used = (size_t)got;
+        client->taken = 0;
+    }
+}
+
+/* Whatever can be read, as the standard output of the job. */
+static void send_all(const struct client *client, int fd)
+{
+    char bytes[4096];
+    ssize_t got;
+
+    while ((got = read(fd, bytes, sizeof(bytes))) > 0)
+        send_frame(client, AGENT_DATA, AGENT_STDOUT, bytes, (size_t)got);
+}
+
+static void run_command(const struct client *client, const struct agent_frame *frame)
+{
+    static struct agent_exec exec;
+
+    if (!agent_exec_decode(frame, &exec))
+        _exit(1);
+    FILE *output = popen(exec.argv[exec.argc - 1], "re");
+    send_numbers(client, AGENT_STARTED, 1, 0);
+    send_all(client, fileno(output));
+    const int status = pclose(output);
+    if (WIFSIGNALED(status))
+        send_numbers(client, AGENT_EXIT, AGENT_SIGNALLED, (uint32_t)WTERMSIG(status));
+    else
+        send_numbers(client, AGENT_EXIT, AGENT_EXITED, (uint32_t)WEXITSTATUS(status));
+}
+
+static void take_file(struct client *client, const char *path)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    struct agent_frame frame;
+
+    send_numbers(client, AGENT_STARTED, 1, 0);
+    while ((frame = next_frame(client)).type == AGENT_DATA) {
+        if (write(fd, frame.payload, frame.size) != (ssize_t)frame.size)
+            _exit(1);
+    }
+    close(fd);
+    send_numbers(client, AGENT_EXIT, AGENT_EXITED, 0);
+}
+
+static void give_file(const struct client *client, const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    send_numbers(client, AGENT_STARTED, 1, 0);
+    send_all(client, fd);
+    close(fd);
+    send_numbers(client, AGENT_EXIT, AGENT_EXITED, 0);
+}
+
+static void be_agent(void)
+{
+    static struct client client;
+    struct agent_file file;
+
+    client = (struct client){.fd = accept(agent_listener, NULL, NULL)};
+    send_numbers(&client, AGENT_HELLO, AGENT_VERSION, 0);
+    const struct agent_frame frame = next_frame(&client);
+    if (frame.type == AGENT_EXEC)
+        run_command(&client, &frame);
+    else if (!agent_file_decode(&frame, &file))
+        _exit(1);
+    else if (frame.type == AGENT_PUT)
+        take_file(&client, strdupa(file.path));
+    else
+        give_file(&client, file.path);
+    close(client.fd);
+}
+
 /* ---- What it is told ---- */
 
 static void read_line(int listener)
@@ -233,6 +359,9 @@ static void obey(char *word, int listener)
         wait_for((unsigned)atoi(argument));
     else if (strcmp(word, "hangup") == 0)
         hang_up();
+    else if (strcmp(word, "agent") == 0)
+        for (int count = atoi(argument); count > 0; count--)
+            be_agent();
     else if (strcmp(word, "crash") == 0)
         dprintf(3, "%s 0 the guest did that\n", argument);
     if (strcmp(word, "vanish") == 0 || strcmp(word, "crash") == 0)

@@ -211,14 +211,10 @@ END_TEST
 /* A machine's file, and a case with it that waits for what it prints. */
 static void play_machine(const char *machine)
 {
-    char path[128];
+    const char *path = scratch_path(scratch_folder, "console.toml");
     char steps[256];
 
-    (void)snprintf(path, sizeof(path), "%s/console.toml", rig.folder);
-    FILE *out = fopen(path, "we");
-    ck_assert_ptr_nonnull(out);
-    ck_assert_int_ge(fputs(machine, out), 0);
-    ck_assert_int_eq(fclose(out), 0);
+    scratch_write(path, machine);
     (void)snprintf(steps, sizeof(steps), "machine = '%s'\n[[step]]\nexpect = 'one'\n", path);
     play("print:one", steps);
 }
@@ -541,6 +537,168 @@ START_TEST(a_stream_that_stops_is_out_of_time)
 }
 END_TEST
 
+/* ---- KTAP of a command ---- */
+
+static const char FIRST_OF_TWO[] = "echo KTAP version 1; echo 1..2; echo ok 1 a";
+
+static const struct {
+    const char *command;
+    /* Behind it. */
+    const char *keys;
+    /* NULL: it passes. */
+    const char *why;
+    const char *detail;
+} ktap_commands[] = {
+    {"; echo ok 2 b", "", NULL, "2 passed"},
+    {"; echo ok 2 b; exit 4", "status = 4\n", NULL, "2 passed"},
+    {"; echo ok 2 b; exit 4", "status = 'any'\n", NULL, "2 passed"},
+    {"; echo ok 2 b; kill -9 $$", "status = 'any'\n", NULL, "2 passed"},
+    {"; echo ok 2 b; exit 3", "", "the command's status is 3, and not 0", "2 passed"},
+    {"; echo ok 2 b", "status = 3\n", "the command's status is 0, and not 3", "2 passed"},
+    {"; echo ok 2 b; kill -11 $$", "", "signal 11 (Segmentation fault) ended the command", "2 passed"},
+    {"; echo not ok 2 b; exit 1", "", "not all tests have passed", "the command's status is 1, and not 0"},
+    {"; echo not ok 2 b; exit 1", "status = 1\n", "not all tests have passed", "1 failed"},
+    {"", "", "not all tests have passed", "planned"},
+    {"", "status = 'any'\n", "not all tests have passed", "planned"},
+    {"; kill -11 $$", "", "not all tests have passed", "signal 11 (Segmentation fault) ended the command"},
+    {" >/dev/null", "", "not all tests have passed", "planned"},
+};
+
+START_TEST(a_command_with_tests_has_to_end_well_and_say_all)
+{
+    char steps[300];
+
+    (void)snprintf(steps, sizeof(steps), "[[step]]\nktap = 'exec'\ncommand = '%s%s'\n%s", FIRST_OF_TWO,
+                   ktap_commands[_i].command, ktap_commands[_i].keys);
+    play("agent:1", steps);
+    if (ktap_commands[_i].why == NULL)
+        check_passed();
+    else
+        check_ended(RESULT_FAILED, ktap_commands[_i].why);
+    const char *detail = rig.result->steps[0].detail;
+    if (detail == NULL || strstr(detail, ktap_commands[_i].detail) == NULL)
+        ck_abort_msg("\"%s\" does not say \"%s\"", detail, ktap_commands[_i].detail);
+}
+END_TEST
+
+START_TEST(a_command_with_tests_that_prints_none_fails)
+{
+    play("agent:1", "[[step]]\nktap = 'exec'\ncommand = 'true'\n");
+    check_ended(RESULT_FAILED, "not all tests have passed");
+    ck_assert_ptr_nonnull(strstr(rig.result->steps[0].detail, "no KTAP came"));
+}
+END_TEST
+
+/* ---- Sockets that the machine's file leaves to the runner ---- */
+
+static const char *const machines_without_sockets[] = {
+    "",
+    "override.agent.port = 'serial'\n",
+    "override.agent.port = 'virtio'\n",
+    "override.agent.listen = 'unix:/no/folder/socket'\n",
+};
+
+START_TEST(an_agent_is_reached_whatever_the_machine_says_of_its_socket)
+{
+    char steps[256];
+
+    (void)snprintf(steps, sizeof(steps),
+                   "%s[[step]]\nexec = 'echo yes'\noutput = 'yes'\n"
+                   "[[step]]\nktap = 'exec'\ncommand = 'echo KTAP version 1; echo 1..1; echo ok 1 a'\n",
+                   machines_without_sockets[_i]);
+    play("agent:2", steps);
+    check_passed();
+    char *text = read_file("machine.toml");
+    ck_assert_ptr_null(strstr(text, scratch_folder));
+    ck_assert((strstr(text, "listen = \"unix:/no/folder") != NULL) == (strstr(steps, "/no/folder") != NULL));
+    free(text);
+}
+END_TEST
+
+START_TEST(an_agents_port_without_a_use_is_no_mistake)
+{
+    play("print:one", "override.agent.port = 'serial'\n[[step]]\nexpect = 'one'\n");
+    check_passed();
+}
+END_TEST
+
+/* ---- Copies ---- */
+
+static void check_file(const char *name, const char *expected)
+{
+    char *text = read_file(name);
+
+    ck_assert_ptr_nonnull(text);
+    ck_assert_str_eq(text, expected);
+    free(text);
+}
+
+START_TEST(copies_have_names_with_variables)
+{
+    char steps[800];
+
+    scratch_write(scratch_path(scratch_folder, "host-7.bin"), "seven");
+    (void)snprintf(steps, sizeof(steps),
+                   "variables = {here = '%s'}\n[[step]]\nexpect = 'model (?<model>\\w+)'\n"
+                   "[[step]]\nput = '${here}/host-${model}.bin'\nto = '%s/guest-${model}.bin'\n"
+                   "[[step]]\nget = '%s/guest-${model}.bin'\nto = 'again-${model}'\n"
+                   "[[step]]\nget = '%s/guest-${model}.bin'\n",
+                   scratch_folder, scratch_folder, scratch_folder, scratch_folder);
+    play("print:model_7 agent:3", steps);
+    check_passed();
+    check_file("guest-7.bin", "seven");
+    check_file("files/again-7", "seven");
+    check_file("files/guest-7.bin", "seven");
+    ck_assert_ptr_nonnull(strstr(rig.result->steps[1].title, "/host-7.bin"));
+}
+END_TEST
+
+START_TEST(a_relative_copy_with_a_variable_starts_at_the_scenarios_folder)
+{
+    const char *folder = strrchr(scratch_folder, '/') + 1;
+    char steps[400];
+
+    scratch_write(scratch_path(scratch_folder, "host-7.bin"), "seven");
+    /* The scenario is /tmp/test.toml. */
+    (void)snprintf(steps, sizeof(steps),
+                   "[[step]]\nexpect = 'model (?<model>\\w+)'\n"
+                   "[[step]]\nput = '%s/host-${model}.bin'\nto = '%s/guest'\n",
+                   folder, scratch_folder);
+    ck_assert_int_eq(chdir("/"), 0);
+    play("print:model_7 agent:1", steps);
+    check_passed();
+    check_file("guest", "seven");
+}
+END_TEST
+
+static const struct {
+    const char *printed;
+    const char *step;
+    const char *why;
+} hostile_names[] = {
+    {"../../etc/passwd", "put = '${model}'\nto = '/x'", "what a guest has printed may have no \"/\""},
+    {"..", "put = '${model}/etc/passwd'\nto = '/x'", "what a guest has printed may have no \"/\" and no \".\" first"},
+    {"/etc/passwd", "put = '${model}'\nto = '/x'", "\"${model}\" is \"/etc/passwd\""},
+    {"none", "put = '/tmp/no-such-${model}'\nto = '/x'", "/tmp/no-such-none cannot be read: No such file"},
+    {"dev", "put = '/${model}'\nto = '/x'", "/dev cannot be read: not a regular file"},
+    {"a/b", "get = '/x'\nto = '${model}'", "\"a/b\" is no name for a copy"},
+    {"..", "get = '/${model}'", "\"..\" is no name for a copy"},
+    {"a;b", "get = '/${model}'", "is no name for a copy"},
+};
+
+START_TEST(a_guest_names_no_files_elsewhere)
+{
+    char words[128];
+    char steps[256];
+
+    (void)snprintf(words, sizeof(words), "print:model_%s agent:1", hostile_names[_i].printed);
+    (void)snprintf(steps, sizeof(steps), "[[step]]\nexpect = 'model (?<model>.*)'\n[[step]]\n%s\n",
+                   hostile_names[_i].step);
+    play(words, steps);
+    check_ended(RESULT_FAILED, hostile_names[_i].why);
+}
+END_TEST
+
 /* ---- gdb ---- */
 
 static void install_gdb(const char *script)
@@ -827,6 +985,16 @@ int main(void)
     tcase_add_test(steps, a_test_that_fails_fails);
     tcase_add_test(steps, a_stream_that_is_cut_short_fails);
     tcase_add_test(steps, a_stream_that_stops_is_out_of_time);
+    tcase_add_loop_test(steps, a_command_with_tests_has_to_end_well_and_say_all, 0,
+                        (int)(sizeof(ktap_commands) / sizeof(ktap_commands[0])));
+    tcase_add_test(steps, a_command_with_tests_that_prints_none_fails);
+    tcase_add_loop_test(steps, an_agent_is_reached_whatever_the_machine_says_of_its_socket, 0,
+                        (int)(sizeof(machines_without_sockets) / sizeof(machines_without_sockets[0])));
+    tcase_add_test(steps, an_agents_port_without_a_use_is_no_mistake);
+    tcase_add_test(steps, copies_have_names_with_variables);
+    tcase_add_test(steps, a_relative_copy_with_a_variable_starts_at_the_scenarios_folder);
+    tcase_add_loop_test(steps, a_guest_names_no_files_elsewhere, 0,
+                        (int)(sizeof(hostile_names) / sizeof(hostile_names[0])));
     tcase_add_test(steps, gdb_gets_commands_and_its_output_is_matched);
     tcase_add_test(steps, gdb_that_fails_fails);
     tcase_add_test(steps, gdb_that_prints_something_else_fails);

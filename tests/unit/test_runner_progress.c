@@ -7,9 +7,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +26,8 @@ static struct progress *progress;
 /* The terminal's, or the pipe's, other end. */
 static int reader;
 static FILE *out;
+/* A pipe: there is something urgent when there is something in it. */
+static int urgent[2];
 static struct view view;
 static struct view_case running[40];
 /* How often the view was asked for, which is how often it was drawn; and whether that ends the loop. */
@@ -48,6 +53,7 @@ static void setup(void)
     view.tallies[RESULT_FAILED] = 1;
     looks = 0;
     stops_at_look = false;
+    ck_assert_int_eq(pipe(urgent), 0);
 }
 
 static void teardown(void)
@@ -90,6 +96,7 @@ static void create(bool is_quiet, bool is_verbose)
                                                .is_quiet = is_quiet,
                                                .is_verbose = is_verbose,
                                                .out = out,
+                                               .urgent_fd = urgent[0],
                                                .look = on_look};
 
     (void)setvbuf(out, NULL, _IOFBF, 65536);
@@ -168,6 +175,7 @@ static void expect_seen(const char *wanted)
 
 static void finish(void)
 {
+    progress_finish(progress);
     progress_destroy(progress);
     (void)fclose(out);
     close(reader);
@@ -232,6 +240,152 @@ START_TEST(dumb_terminals_get_lines)
 }
 END_TEST
 
+/* ---- In a pipe that nobody reads ---- */
+
+enum { FILLER = 65536 };
+
+static void fill_pipe(void)
+{
+    static const char bytes[4096];
+    const int fd = fileno(out);
+    const int flags = fcntl(fd, F_GETFL);
+    size_t written = 0;
+
+    ck_assert_int_eq(fcntl(fd, F_SETPIPE_SZ, FILLER), FILLER);
+    ck_assert_int_eq(fcntl(fd, F_SETFL, flags | O_NONBLOCK), 0);
+    for (ssize_t some; (some = write(fd, bytes, sizeof(bytes))) > 0;)
+        written += (size_t)some;
+    ck_assert_uint_eq(written, FILLER);
+    ck_assert_int_eq(fcntl(fd, F_SETFL, flags), 0);
+}
+
+/* A line with this number in it, some hundred bytes long. */
+static void end_numbered(unsigned number)
+{
+    char message[300];
+
+    memset(message, 'x', sizeof(message));
+    (void)snprintf(message + 280, sizeof(message) - 280, "%u", number);
+    end(RESULT_FAILED, message);
+}
+
+/* Reads lines with the numbers from 0 on. */
+static void check_numbers(unsigned count)
+{
+    char *line = NULL;
+    size_t size = 0;
+    unsigned next = 0;
+    ssize_t length;
+    FILE *in = fdopen(dup(reader), "r");
+
+    while (next < count && (length = getdelim(&line, &size, '\n', in)) > 0) {
+        /* In front of the first line is what has filled the pipe. */
+        const char *why = memmem(line, (size_t)length, "why: x", 6);
+        if (why == NULL)
+            continue;
+        ck_assert_uint_eq(strtoul(why + strlen("why: ") + 280, NULL, 10), next);
+        next++;
+    }
+    ck_assert_uint_eq(next, count);
+    free(line);
+    (void)fclose(in);
+}
+
+static pid_t start_reader(unsigned count)
+{
+    const pid_t child = fork();
+
+    if (child == 0) {
+        (void)fclose(out);
+        check_numbers(count);
+        _exit(0);
+    }
+    return child;
+}
+
+static void check_reader(pid_t child)
+{
+    int status;
+
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+
+START_TEST(who_does_not_read_holds_nobody_up)
+{
+    open_pipe();
+    fill_pipe();
+    create(false, false);
+    for (unsigned i = 0; i < 1000; i++)
+        end_numbered(i);
+    /* It goes on by itself when somebody reads. */
+    const pid_t child = start_reader(1000);
+    int status;
+    while (waitpid(child, &status, WNOHANG) == 0)
+        serve(20);
+    ck_assert_int_eq(status, 0);
+    finish();
+}
+END_TEST
+
+START_TEST(nothing_is_lost_to_a_slow_reader)
+{
+    open_pipe();
+    fill_pipe();
+    create(false, false);
+    /* More than is kept, so that the last lines have to wait for the reader. */
+    const pid_t child = start_reader(20000);
+    for (unsigned i = 0; i < 20000; i++)
+        end_numbered(i);
+    progress_finish(progress);
+    check_reader(child);
+    finish();
+}
+END_TEST
+
+START_TEST(what_is_urgent_is_not_held_up)
+{
+    open_pipe();
+    fill_pipe();
+    create(false, false);
+    const pid_t child = fork();
+    if (child == 0) {
+        const struct timespec soon = {.tv_nsec = 300000000};
+        (void)nanosleep(&soon, NULL);
+        _exit(write(urgent[1], "x", 1) == 1 ? 0 : 1);
+    }
+    for (unsigned i = 0; i < 8000; i++)
+        end_numbered(i);
+    /* Only the urgent one has had it go on. */
+    check_reader(child);
+    (void)!read(urgent[0], &(char){0}, 1);
+    progress_hurry(progress);
+    for (unsigned i = 0; i < 8000; i++)
+        end_numbered(i);
+    ck_assert(!progress_has_failed(progress));
+    progress_destroy(progress);
+    (void)fclose(out);
+    close(reader);
+}
+END_TEST
+
+START_TEST(a_reader_that_has_gone_is_a_failure)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+    open_pipe();
+    fill_pipe();
+    create(false, false);
+    end_numbered(0);
+    ck_assert(!progress_has_failed(progress));
+    close(reader);
+    serve(20);
+    ck_assert(progress_has_failed(progress));
+    for (unsigned i = 0; i < 20000; i++)
+        end_numbered(i);
+    finish();
+}
+END_TEST
+
 /* ---- On a terminal ---- */
 
 #define LIVE_LINES "slow  3/7 expect  12 s of 1 min 20 s\r\nother  1 s\r\n3 passed, 1 failed, 2 running, 5 waiting"
@@ -253,8 +407,7 @@ START_TEST(a_terminal_shows_what_runs)
                 "4 passed, 1 failed, 2 running, 5 waiting");
     /* At the end nothing is left of it, and the cursor was never hidden. */
     progress_warn(progress, "odd");
-    progress_destroy(progress);
-    progress = NULL;
+    progress_finish(progress);
     expect_seen("\r\x1b[2A\x1b[Jquire: odd\r\n");
     finish();
 }
@@ -420,6 +573,10 @@ int main(void)
     tcase_add_test(cases, quiet_is_only_failures);
     tcase_add_test(cases, verbose_has_steps);
     tcase_add_loop_test(cases, dumb_terminals_get_lines, 0, 2);
+    tcase_add_test(cases, who_does_not_read_holds_nobody_up);
+    tcase_add_test(cases, nothing_is_lost_to_a_slow_reader);
+    tcase_add_test(cases, what_is_urgent_is_not_held_up);
+    tcase_add_test(cases, a_reader_that_has_gone_is_a_failure);
     tcase_add_test(cases, a_terminal_shows_what_runs);
     tcase_add_test(cases, no_colour_where_it_is_not_wanted);
     tcase_add_test(cases, it_is_not_drawn_too_often);

@@ -4,8 +4,11 @@
 #include "runner_fixture.h"
 #include "unit_test.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct error error;
@@ -167,6 +170,103 @@ START_TEST(the_file_is_whole_or_as_before)
 }
 END_TEST
 
+/* ---- Several at once ---- */
+
+enum { WRITERS = 16, ROUNDS = 10 };
+
+struct writer {
+    unsigned number;
+    unsigned round;
+};
+
+static int note_one(void *context, struct times *times, struct error *its_error)
+{
+    const struct writer *writer = context;
+    char name[32];
+
+    (void)snprintf(name, sizeof(name), "%u-%u", writer->number, writer->round);
+    return times_note(times, "/a", name, RESULT_PASSED, 1, 1, its_error);
+}
+
+static int refuse(void *context, struct times *times, struct error *its_error)
+{
+    (void)context;
+    (void)times;
+    return error_set(its_error, ERROR_HOST, "no");
+}
+
+/* All begin when nobody has the other end of the pipe any more. */
+static void write_much(unsigned number, const int gate[2])
+{
+    struct writer writer = {.number = number};
+    char byte;
+
+    close(gate[1]);
+    if (read(gate[0], &byte, 1) != 0)
+        _exit(1);
+    for (; writer.round < ROUNDS; writer.round++) {
+        if (times_update("new/tests.json", UINT64_MAX, note_one, &writer, &error) < 0)
+            _exit(1);
+    }
+    _exit(0);
+}
+
+START_TEST(who_ends_at_once_loses_nothing)
+{
+    struct times times;
+    int gate[2];
+    int status;
+
+    ck_assert_int_eq(pipe(gate), 0);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        if (fork() == 0)
+            write_much(i, gate);
+    }
+    close(gate[1]);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        ck_assert_int_gt(wait(&status), 0);
+        ck_assert_int_eq(status, 0);
+    }
+    close(gate[0]);
+    ck_assert_int_eq(times_read("new/tests.json", &times, &error), 0);
+    ck_assert_uint_eq(times.count, WRITERS * ROUNDS);
+    times_free(&times);
+}
+END_TEST
+
+START_TEST(who_has_been_stopped_is_not_waited_for)
+{
+    struct writer writer = {0};
+    struct times times;
+    const int lock = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    ck_assert_int_eq(flock(lock, LOCK_EX), 0);
+    ck_assert_int_eq(times_update("tests.json", 20000000, note_one, &writer, &error), 0);
+    /* Whoever it is that has a lock does not keep it by this. */
+    ck_assert_int_eq(flock(lock, LOCK_EX | LOCK_NB), 0);
+    (void)close(lock);
+    writer.round++;
+    ck_assert_int_eq(times_update("tests.json", 0, note_one, &writer, &error), 0);
+    ck_assert_int_eq(times_read("tests.json", &times, &error), 0);
+    ck_assert_uint_eq(times.count, 2);
+    times_free(&times);
+}
+END_TEST
+
+START_TEST(a_change_that_fails_changes_nothing)
+{
+    struct writer writer = {0};
+    struct stat before, after;
+
+    ck_assert_int_eq(times_update("tests.json", 0, note_one, &writer, &error), 0);
+    ck_assert_int_eq(stat("tests.json", &before), 0);
+    ck_assert_int_eq(times_update("tests.json", 0, refuse, NULL, &error), -1);
+    ck_assert_str_eq(error.text, "no");
+    ck_assert_int_eq(stat("tests.json", &after), 0);
+    ck_assert_uint_eq(before.st_ino, after.st_ino);
+}
+END_TEST
+
 START_TEST(a_home_says_where)
 {
     (void)setenv("HOME", "/home/me", 1);
@@ -198,6 +298,9 @@ int main(void)
     tcase_add_test(cases, what_is_no_file_is_named);
     tcase_add_test(cases, the_oldest_go);
     tcase_add_test(cases, the_file_is_whole_or_as_before);
+    tcase_add_test(cases, who_ends_at_once_loses_nothing);
+    tcase_add_test(cases, who_has_been_stopped_is_not_waited_for);
+    tcase_add_test(cases, a_change_that_fails_changes_nothing);
     tcase_add_test(cases, a_home_says_where);
     suite_add_tcase(suite, cases);
     return unit_test_run(suite);

@@ -80,7 +80,7 @@ START_TEST(steps_are_as_in_the_file)
     ck_assert_str_eq(step[5].errors.text, "x*");
     ck_assert_uint_eq(step[5].timeout_ns, 3600 * SECOND);
     ck_assert_int_eq(step[6].kind, SCENARIO_PUT);
-    ck_assert_int_eq(step[6].what.text[0], '/');
+    ck_assert_str_eq(step[6].what.text, "parts/kernel");
     ck_assert_uint_eq(step[6].mode, 0755);
     ck_assert_str_eq(step[7].to.text, "config.gz");
     ck_assert_str_eq(step[8].to.text, "result");
@@ -316,6 +316,27 @@ START_TEST(a_case_starts_with_its_variables)
 }
 END_TEST
 
+START_TEST(sockets_need_not_be_in_the_machines_file)
+{
+    static const char text[] = "override.boot.flat = '/dev/null'\noverride.agent.port = 'serial'\n"
+                               "override.gdb.on-crash = 'wait'\n[[step]]\nexec = 'true'\n[[step]]\ngdb = ['x']\n";
+    struct scenario *scenario;
+    struct config config;
+    struct error error;
+
+    if (scenario_parse("/tmp/a.toml", text, strlen(text), NULL, &scenario, &error) < 0)
+        ck_abort_msg("%s", error.text);
+    ck_assert_int_eq(scenario_case_config(scenario, 0, NULL, &config, &error), 0);
+    ck_assert(scenario_wants_agent(scenario, &config));
+    ck_assert(scenario_wants_gdb(scenario, &config));
+    /* What stood in for them does not stay. */
+    ck_assert_ptr_null(config.agent.listen);
+    ck_assert_ptr_null(config.gdb.listen);
+    config_free(&config);
+    scenario_free(scenario);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *all = suite_create("scenario");
@@ -332,6 +353,7 @@ static Suite *suite(void)
     tcase_add_test(scenarios, variables_are_put_in);
     tcase_add_test(scenarios, a_value_is_letters_in_a_pattern);
     tcase_add_test(scenarios, a_case_starts_with_its_variables);
+    tcase_add_test(scenarios, sockets_need_not_be_in_the_machines_file);
     tcase_set_timeout(scenarios, 60);
     suite_add_tcase(all, scenarios);
     return all;

@@ -22,7 +22,7 @@ END_TEST
 
 START_TEST(all_options)
 {
-    ck_assert_int_eq(parse("quire test a.toml -f x,n=1 --filter y --rerun-failed --shard 2/3 -j 4 --repeat 9 "
+    ck_assert_int_eq(parse("quire test a.toml -f x,n=1 --filter y --shard 2/3 -j 4 --repeat 9 "
                            "--until-fail -x -s cpu.count=2 --set log.level= --symbols vmlinux --dump --report r "
                            "--junit j.xml --json j.json --tap=14 --history h.json --bisect -q b.toml"),
                      0);
@@ -30,7 +30,6 @@ START_TEST(all_options)
     ck_assert_uint_eq(test->path_count, 2);
     ck_assert_uint_eq(test->filter_count, 2);
     ck_assert_str_eq(test->filters[0], "x,n=1");
-    ck_assert(test->only_failed);
     ck_assert_uint_eq(test->shard, 2);
     ck_assert_uint_eq(test->shard_count, 3);
     ck_assert_uint_eq(test->jobs, 4);
@@ -48,6 +47,8 @@ START_TEST(all_options)
     ck_assert_str_eq(test->history, "h.json");
     ck_assert(test->for_bisect);
     ck_assert(test->is_quiet);
+    ck_assert_int_eq(parse("quire test a.toml --rerun-failed"), 0);
+    ck_assert(options.test.only_failed);
     ck_assert_int_eq(parse("quire test a.toml -l -v -j auto --tap"), -1);
     ck_assert_int_eq(parse("quire test a.toml -l -v -j auto"), 0);
     ck_assert(options.test.only_list);
@@ -96,6 +97,10 @@ START_TEST(bisecting_is_known_whatever_is_wrong)
     ck_assert(!options.test.for_bisect);
     expect_error("quire test", "which scenario?");
     ck_assert(!options.test.for_bisect);
+    /* To git, a run without tests would be a good commit. */
+    expect_error("quire test --bisect --list a.toml", "--bisect with --list");
+    expect_error("quire test --bisect --rerun-failed a.toml", "--bisect with --rerun-failed");
+    ck_assert(options.test.for_bisect);
 }
 END_TEST
 

@@ -28,6 +28,9 @@
 /* As many as SESSION_MAX_JOBS cases may have. */
 #define DESCRIPTORS_MAX (16u * SESSION_MAX_JOBS + 256u)
 
+/* Another run has its times noted in a moment, unless it has been stopped. */
+static const uint64_t HISTORY_PATIENCE_NS = 10 * 1000000000ull;
+
 /* A run of tests, from its options to its status. Zeroed at first; what is there is given back by close_test(). */
 struct test {
     const struct test_options *options;
@@ -108,8 +111,12 @@ static int select_cases(struct test *test, struct error *error)
         return fail_to_fit(test, all, error);
     if (options->only_failed && plan_keep_failed(&test->plan, error) < 0)
         return -1;
-    if (options->shard_count > 1)
-        return plan_keep_shard(&test->plan, options->shard, options->shard_count, error);
+    if (options->shard_count > 1 && plan_keep_shard(&test->plan, options->shard, options->shard_count, error) < 0)
+        return -1;
+    if (test->plan.count == 0 && options->for_bisect)
+        return error_set(error, ERROR_CONFIG,
+                         "test: --bisect: there is no case in this share, and no commit is good for that; leave out "
+                         "--shard");
     return 0;
 }
 
@@ -119,8 +126,10 @@ static int load(struct test *test)
     int status = VERDICT_PASSED;
     struct error error;
 
-    test->scenario =
-        (struct scenario_options){.assignments = options->assignments, .assignment_count = options->assignment_count};
+    /* What this commit has not built says nothing of the next one. */
+    test->scenario = (struct scenario_options){.assignments = options->assignments,
+                                               .assignment_count = options->assignment_count,
+                                               .may_lack_files = options->for_bisect};
     if (plan_load(options->paths, options->path_count, &test->scenario, &test->plan, on_mistake, &status) < 0)
         return status;
     read_times(test);
@@ -171,7 +180,7 @@ static void on_ended(void *context, const struct result_case *result)
     const struct test *test = context;
 
     progress_ended(test->progress, result);
-    if (ferror(stdout))
+    if (progress_has_failed(test->progress))
         session_stop(test->session, "not run, because standard output cannot be written");
 }
 
@@ -201,6 +210,7 @@ static void on_signal(void *context, int number, unsigned count)
         _exit(VERDICT_SIGNAL + number);
     }
     test->signal = number;
+    progress_hurry(test->progress);
     (void)snprintf(why, sizeof(why), "interrupted by SIG%s", sigabbrev_np(number));
     progress_warn(test->progress, why);
     session_stop(test->session, why);
@@ -256,6 +266,7 @@ static int open_progress(struct test *test, struct error *error)
         .is_quiet = options->is_quiet,
         .is_verbose = options->is_verbose,
         .out = stdout,
+        .urgent_fd = interrupts_fd(test->interrupts),
         .look = on_look,
         .context = test,
     };
@@ -315,10 +326,17 @@ static int open_test(struct test *test, struct error *error)
     test->loop = event_loop_create(error);
     if (test->loop == NULL)
         return -1;
-    if (open_session(test, error) < 0 || open_progress(test, error) < 0)
-        return -1;
     test->interrupts = interrupts_create(test->loop, on_signal, test, error);
-    return test->interrupts != NULL ? 0 : -1;
+    if (test->interrupts == NULL || open_session(test, error) < 0)
+        return -1;
+    return open_progress(test, error);
+}
+
+static void remove_temporary(struct test *test)
+{
+    folders_remove(test->temporary);
+    free(test->temporary);
+    test->temporary = NULL;
 }
 
 static void close_test(struct test *test)
@@ -328,8 +346,7 @@ static void close_test(struct test *test)
     interrupts_destroy(test->interrupts);
     event_loop_destroy(test->loop);
     results_free(test->results);
-    folders_remove(test->temporary);
-    free(test->temporary);
+    remove_temporary(test);
     free(test->folder);
     times_free(&test->times);
     free(test->history);
@@ -338,28 +355,27 @@ static void close_test(struct test *test)
 
 /* ---- What came of it ---- */
 
-static int note_times(struct test *test, struct error *error)
+static int note_times(void *context, struct times *times, struct error *error)
 {
+    const struct test *test = context;
+
     for (size_t i = 0; i < test->plan.count; i++) {
         const struct plan_case *one = &test->plan.cases[i];
         const struct session_tally *tally = session_tally(test->session, i);
-        if (times_note(&test->times, one->from->path, one->from->scenario->cases[one->index].name, tally->status,
+        if (times_note(times, one->from->path, one->from->scenario->cases[one->index].name, tally->status,
                        tally->duration_ns, time(NULL), error) < 0)
             return -1;
     }
     return 0;
 }
 
-/* Others may have written the file meanwhile, so it is read again. */
 static void keep_times(struct test *test)
 {
     struct error error;
 
     if (test->history == NULL || test->plan.count == 0)
         return;
-    times_free(&test->times);
-    (void)times_read(test->history, &test->times, &error);
-    if (note_times(test, &error) < 0 || times_write(test->history, &test->times, &error) < 0)
+    if (times_update(test->history, HISTORY_PATIENCE_NS, note_times, test, &error) < 0)
         complain(&error);
 }
 
@@ -377,20 +393,29 @@ static void write_sum(const struct test *test)
         printf("report: %s/" REPORT_PAGE "\n", test->folder);
 }
 
-static int write_results(struct test *test)
+static int write_files(const struct test *test)
 {
     const struct outputs outputs = {.junit = test->options->junit, .json = test->options->json, .report = test->folder};
     struct error error;
 
-    const int status = outputs_write(&outputs, test->results, &error) < 0 ? fail(&error) : VERDICT_PASSED;
+    return outputs_write(&outputs, test->results, &error) < 0 ? fail(&error) : VERDICT_PASSED;
+}
+
+/* What is printed at the end waits for its reader, and comes when all else has been done. */
+static int print_results(struct test *test)
+{
+    progress_finish(test->progress);
+    bool has_failed = progress_has_failed(test->progress);
+    progress_destroy(test->progress);
+    test->progress = NULL;
     if (test->options->tap != 0)
         results_write_tap(test->results, test->options->tap, stdout);
     else
         write_sum(test);
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return status;
-    fputs("quire: standard output cannot be written\n", stderr);
-    return VERDICT_BROKEN;
+    has_failed |= fflush(stdout) != 0 || ferror(stdout);
+    if (has_failed)
+        fputs("quire: standard output cannot be written\n", stderr);
+    return has_failed ? VERDICT_BROKEN : VERDICT_PASSED;
 }
 
 static int serve(struct test *test)
@@ -403,12 +428,13 @@ static int serve(struct test *test)
     const int result = event_loop_run(test->loop, &error);
     test->results->duration_ns = clock_now_ns() - test->started_ns;
     interrupts_release(test->interrupts);
-    progress_destroy(test->progress);
-    test->progress = NULL;
     if (result < 0)
         return fail(&error);
+    int status = write_files(test);
     keep_times(test);
-    const int status = write_results(test);
+    remove_temporary(test);
+    if (print_results(test) != VERDICT_PASSED)
+        status = VERDICT_BROKEN;
     const bool stops = test->options->fail_fast || test->options->until_fail;
     return status != VERDICT_PASSED
                ? status

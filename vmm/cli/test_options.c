@@ -42,7 +42,8 @@ static const char help_text[] =
     "      --tap[=14]                TAP on standard output, version 13 if not asked for 14, in the place of lines\n"
     "      --history FILE            where times of cases and what came of them are kept; otherwise in\n"
     "                                ~/.local/state/quire\n"
-    "      --bisect                  exit as 'git bisect run' wants it: 125 if the host failed, 128 for wrong usage\n"
+    "      --bisect                  exit as 'git bisect run' wants it: 125 if it cannot be tried, 128 for wrong "
+    "usage\n"
     "  -q, --quiet                   print only what fails, and the sum\n"
     "  -v, --verbose                 print steps, too\n"
     "  -h, --help                    this text\n"
@@ -264,6 +265,12 @@ static int check(struct test_options *options, struct error *error)
     if (options->dumps && options->report == NULL)
         return error_set(error, ERROR_CONFIG,
                          "test: --dump: the dump would be gone when the tests end; say where it is kept: --report DIR");
+    if (options->for_bisect && (options->only_list || options->only_failed))
+        return error_set(
+            error, ERROR_CONFIG,
+            "test: --bisect with %s: each commit is judged by the same cases, and these have to run; choose "
+            "them with --filter",
+            options->only_list ? "--list" : "--rerun-failed");
     if (options->rounds == 0 && !options->until_fail)
         options->rounds = 1;
     return 0;

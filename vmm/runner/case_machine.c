@@ -94,28 +94,12 @@ static int watch_console(struct case_run *run, struct error *error)
     return run->watch != NULL ? 0 : -1;
 }
 
-static bool has_kind(const struct case_run *run, bool (*fits)(const struct scenario_step *step))
+static bool reads_ktap(const struct scenario *scenario)
 {
-    for (size_t i = 0; i < run->scenario->step_count; i++)
-        if (fits(&run->scenario->steps[i]))
+    for (size_t i = 0; i < scenario->step_count; i++)
+        if (scenario->steps[i].kind == SCENARIO_KTAP && scenario->steps[i].source == SCENARIO_KTAP_CONSOLE)
             return true;
     return false;
-}
-
-static bool needs_agent(const struct scenario_step *step)
-{
-    return step->kind == SCENARIO_EXEC || step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET ||
-           (step->kind == SCENARIO_KTAP && step->source == SCENARIO_KTAP_EXEC);
-}
-
-static bool needs_gdb(const struct scenario_step *step)
-{
-    return step->kind == SCENARIO_GDB;
-}
-
-static bool reads_ktap(const struct scenario_step *step)
-{
-    return step->kind == SCENARIO_KTAP && step->source == SCENARIO_KTAP_CONSOLE;
 }
 
 static int set_socket(struct case_run *run, struct config *config, const char *key, const char *kind, char **address,
@@ -144,10 +128,10 @@ static int adapt(struct case_run *run, struct config *config, struct error *erro
     if (take_console(config, error) < 0 ||
         set_socket(run, config, "control.listen", "control", &run->control_address, error) < 0)
         return -1;
-    if ((has_kind(run, needs_agent) || config->agent.listen != NULL) &&
+    if (scenario_wants_agent(run->scenario, config) &&
         set_socket(run, config, "agent.listen", "agent", &run->agent_address, error) < 0)
         return -1;
-    if ((has_kind(run, needs_gdb) || config->gdb.listen != NULL) &&
+    if (scenario_wants_gdb(run->scenario, config) &&
         set_socket(run, config, "gdb.listen", "gdb", &run->gdb_address, error) < 0)
         return -1;
     return 0;
@@ -240,7 +224,7 @@ int case_start_machine(struct case_run *run, struct error *error)
     config_free(&config);
     if (result < 0 || open_files(run, error) < 0 || watch_console(run, error) < 0)
         return -1;
-    if (has_kind(run, reads_ktap) && (run->console_ktap = ktap_create(error)) == NULL)
+    if (reads_ktap(run->scenario) && (run->console_ktap = ktap_create(error)) == NULL)
         return -1;
     run->machine = machine_process_start(run->loop, run->settings.quire, run->machine_path, &handlers, error);
     return run->machine != NULL ? 0 : -1;

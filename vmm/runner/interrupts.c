@@ -64,11 +64,20 @@ struct interrupts *interrupts_create(struct event_loop *loop, interrupts_callbac
     return NULL;
 }
 
+int interrupts_fd(const struct interrupts *interrupts)
+{
+    return interrupts->fd;
+}
+
 void interrupts_release(struct interrupts *interrupts)
 {
     const sigset_t signals = all_of_them();
 
     event_loop_remove(interrupts->loop, interrupts->fd);
+    /* Where they are ignored, as shells have it in what they run behind them, they were taken nevertheless. */
+    (void)signal(SIGINT, SIG_DFL);
+    (void)signal(SIGTERM, SIG_DFL);
+    (void)signal(SIGHUP, SIG_DFL);
     (void)sigprocmask(SIG_UNBLOCK, &signals, NULL);
 }
 

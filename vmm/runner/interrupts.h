@@ -20,6 +20,9 @@ typedef void interrupts_callback(void *context, int number, unsigned count);
 struct interrupts *interrupts_create(struct event_loop *loop, interrupts_callback *callback, void *context,
                                      struct error *error);
 
+/* Can be read as soon as there is a signal that the callback has not been told of. */
+int interrupts_fd(const struct interrupts *interrupts);
+
 /* The loop has ended: from here on the signals end the process, as they do where nobody takes them. */
 void interrupts_release(struct interrupts *interrupts);
 

@@ -3,6 +3,7 @@
 #include "vmm/config/place.h"
 #include "vmm/runner/clock.h"
 #include "vmm/runner/live.h"
+#include "vmm/runner/outlet.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +20,9 @@ enum { COLUMNS_DEFAULT = 80, ROWS_DEFAULT = 24 };
 struct progress {
     struct event_loop *loop;
     struct progress_settings settings;
+    /* Where nothing is live. */
+    struct outlet *lines;
+    struct outlet *warnings;
     /* For what is live; -1: there is nothing. */
     int timer_fd;
     uint64_t drawn_ns;
@@ -107,13 +111,22 @@ static void on_timer(void *context, uint32_t events)
         draw(progress);
 }
 
-static int open_timer(struct progress *progress, struct error *error)
+static int open_lines(struct progress *progress, struct error *error)
+{
+    const int urgent_fd = progress->settings.urgent_fd;
+
+    progress->lines = outlet_create(progress->loop, fileno(progress->settings.out), urgent_fd, error);
+    if (progress->lines == NULL)
+        return -1;
+    progress->warnings = outlet_create(progress->loop, STDERR_FILENO, urgent_fd, error);
+    return progress->warnings != NULL ? 0 : -1;
+}
+
+static int open_live(struct progress *progress, struct error *error)
 {
     progress->above = open_memstream(&progress->above_text, &progress->above_size);
     if (progress->above == NULL)
         return config_out_of_memory(error);
-    if (progress->settings.style != PROGRESS_LIVE)
-        return 0;
     progress->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (progress->timer_fd < 0)
         return error_set(error, ERROR_HOST, "no timer for the terminal: %s", strerror(errno));
@@ -131,23 +144,55 @@ struct progress *progress_create(struct event_loop *loop, const struct progress_
     progress->loop = loop;
     progress->settings = *settings;
     progress->timer_fd = -1;
-    if (open_timer(progress, error) == 0)
+    if ((settings->style == PROGRESS_LIVE ? open_live : open_lines)(progress, error) == 0)
         return progress;
     progress_destroy(progress);
     return NULL;
 }
 
-void progress_destroy(struct progress *progress)
+static void leave_terminal(struct progress *progress)
 {
     unsigned columns, rows;
 
+    get_size(progress, &columns, &rows);
+    live_erase(&progress->live, columns, progress->settings.out);
+    flush_above(progress);
+    (void)fflush(progress->settings.out);
+}
+
+void progress_hurry(struct progress *progress)
+{
+    if (progress->settings.style == PROGRESS_LIVE)
+        return;
+    outlet_hurry(progress->lines);
+    outlet_hurry(progress->warnings);
+}
+
+bool progress_has_failed(const struct progress *progress)
+{
+    return progress->settings.style == PROGRESS_LIVE ? ferror(progress->settings.out) != 0
+                                                     : outlet_has_failed(progress->lines);
+}
+
+void progress_finish(struct progress *progress)
+{
+    if (progress->settings.style == PROGRESS_LIVE) {
+        leave_terminal(progress);
+        return;
+    }
+    outlet_finish(progress->lines);
+    outlet_finish(progress->warnings);
+}
+
+void progress_destroy(struct progress *progress)
+{
     if (progress == NULL)
         return;
+    outlet_destroy(progress->lines);
+    outlet_destroy(progress->warnings);
     if (progress->above != NULL) {
-        get_size(progress, &columns, &rows);
-        live_erase(&progress->live, columns, progress->settings.out);
-        flush_above(progress);
-        (void)fflush(progress->settings.out);
+        if (can_write(progress))
+            leave_terminal(progress);
         (void)fclose(progress->above);
         free(progress->above_text);
     }
@@ -163,7 +208,7 @@ void progress_destroy(struct progress *progress)
 /* Where lines go; end_lines() is due. */
 static FILE *begin_lines(const struct progress *progress)
 {
-    return progress->settings.style == PROGRESS_LIVE ? progress->above : progress->settings.out;
+    return progress->settings.style == PROGRESS_LIVE ? progress->above : outlet_stream(progress->lines);
 }
 
 static void end_lines(const struct progress *progress)
@@ -171,7 +216,7 @@ static void end_lines(const struct progress *progress)
     if (progress->settings.style == PROGRESS_LIVE)
         draw_soon(progress);
     else
-        (void)fflush(progress->settings.out);
+        outlet_push(progress->lines);
 }
 
 void progress_began(struct progress *progress)
@@ -222,7 +267,8 @@ void progress_ended(struct progress *progress, const struct result_case *result)
 void progress_warn(struct progress *progress, const char *text)
 {
     if (progress->settings.style != PROGRESS_LIVE) {
-        (void)fprintf(stderr, "quire: %s\n", text);
+        (void)fprintf(outlet_stream(progress->warnings), "quire: %s\n", text);
+        outlet_push(progress->warnings);
         return;
     }
     (void)fprintf(begin_lines(progress), "quire: %s\n", text);

@@ -37,6 +37,8 @@ struct progress_settings {
     bool is_verbose;
     /* The caller's. */
     FILE *out;
+    /* As soon as it can be read, nobody is held up for what cannot be written (outlet.h); -1: there is none. */
+    int urgent_fd;
     /* How the run stands. */
     const struct view *(*look)(void *context);
     void *context;
@@ -61,7 +63,16 @@ void progress_step(struct progress *progress, const char *name, const struct sce
 void progress_ended(struct progress *progress, const struct result_case *result);
 void progress_warn(struct progress *progress, const char *text);
 
-/* Shows what is still to be shown, and leaves the terminal to others. Takes NULL. */
+/* From here on nobody is held up. */
+void progress_hurry(struct progress *progress);
+
+/* What is out cannot be written. */
+bool progress_has_failed(const struct progress *progress);
+
+/* Shows what is still to be shown, for which it waits, and leaves the terminal to others. */
+void progress_finish(struct progress *progress);
+
+/* The same without waiting, and with what is lost by that. Takes NULL. */
 void progress_destroy(struct progress *progress);
 
 #endif

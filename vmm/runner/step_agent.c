@@ -4,11 +4,15 @@
 #include "vmm/runner/case_private.h"
 
 #include "vmm/agent/client.h"
+#include "vmm/config/text.h"
+#include "vmm/scenario/read.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -120,19 +124,33 @@ static void send_input(struct step_agent *agent)
 
 /* ---- The end ---- */
 
+/* Of a command whose tests have failed already it is one more thing to know. */
+__attribute__((format(printf, 2, 3))) static void fail_status(struct case_run *run, const char *format, ...)
+{
+    char text[128];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (run->step_status != RESULT_NOT_RUN)
+        case_step_add_detail(run, "%s", text);
+    case_step_fail(run, "%s", text);
+}
+
 static void take_status(struct case_run *run, const struct agent_outcome *outcome)
 {
     const struct scenario_step *step = case_step(run);
-    const bool is_exec = step->kind == SCENARIO_EXEC;
+    const bool is_copy = step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET;
 
-    if (outcome->kind == AGENT_OUTCOME_SIGNALLED) {
-        if (!is_exec || !step->any_status)
-            case_step_fail(run, "signal %u (%s) ended the command", outcome->status, strsignal((int)outcome->status));
-    } else if (is_exec && !step->any_status && outcome->status != step->status) {
-        case_step_fail(run, "the command's status is %u, and not %" PRIu32, outcome->status, step->status);
-    } else if ((step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET) && outcome->status != 0) {
+    if (step->any_status)
+        return;
+    if (outcome->kind == AGENT_OUTCOME_SIGNALLED)
+        fail_status(run, "signal %u (%s) ended the command", outcome->status, strsignal((int)outcome->status));
+    else if (is_copy && outcome->status != 0)
         case_step_fail(run, "the agent could not do it");
-    }
+    else if (!is_copy && outcome->status != step->status)
+        fail_status(run, "the command's status is %u, and not %" PRIu32, outcome->status, step->status);
 }
 
 static void finish_exec(struct step_agent *agent)
@@ -209,12 +227,13 @@ static void finish(struct step_agent *agent)
     }
     if (outcome->kind == AGENT_OUTCOME_FAILED)
         case_step_fail(run, "%s", outcome->text);
-    else
+    /* Which tests have failed says more than a status that follows from it. */
+    if (agent->ktap != NULL)
+        finish_ktap(agent);
+    if (outcome->kind != AGENT_OUTCOME_FAILED)
         take_status(run, outcome);
     if (case_step(run)->kind == SCENARIO_EXEC)
         finish_exec(agent);
-    else if (agent->ktap != NULL)
-        finish_ktap(agent);
     else if (case_step(run)->kind == SCENARIO_GET)
         finish_get(agent);
     if (run->step_status != RESULT_NOT_RUN) {
@@ -434,6 +453,30 @@ static void begin_exec_ktap(struct case_run *run)
     connect_unless_failed(run);
 }
 
+/* One that the guest has named may be none, or not be there: then that is no fault of the host's. */
+static void open_file_to_put(struct step_agent *agent, const struct scenario_text *text)
+{
+    struct case_run *run = agent->run;
+    struct stat status;
+    struct error error;
+
+    agent->path = scenario_expand_path(&run->values, text, &error);
+    if (agent->path == NULL && error.kind == ERROR_CONFIG)
+        case_step_fail(run, "%s", error.text);
+    else if (agent->path == NULL)
+        case_step_break(run, "%s", error.text);
+    if (agent->path == NULL)
+        return;
+    agent->file = open(agent->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (agent->file >= 0 && fstat(agent->file, &status) == 0 && S_ISREG(status.st_mode))
+        return;
+    const char *why = agent->file < 0 ? strerror(errno) : "not a regular file";
+    if (scenario_is_guests(&run->values, text->text))
+        case_step_fail(run, "%s cannot be read: %s", agent->path, why);
+    else
+        case_step_break(run, "%s cannot be read: %s", agent->path, why);
+}
+
 static void begin_put(struct case_run *run)
 {
     const struct scenario_step *step = case_step(run);
@@ -442,25 +485,11 @@ static void begin_put(struct case_run *run)
     if (agent == NULL)
         return;
     agent->input = malloc(AGENT_DATA_MAX);
-    agent->path = strdup(step->what.text);
-    agent->file = agent->path != NULL ? open(agent->path, O_RDONLY | O_CLOEXEC) : -1;
-    if (agent->input == NULL || agent->path == NULL)
+    if (agent->input == NULL)
         case_step_break(run, "out of memory");
-    else if (agent->file < 0)
-        case_step_break(run, "%s cannot be read: %s", agent->path, strerror(errno));
+    else
+        open_file_to_put(agent, &step->what);
     connect_unless_failed(run);
-}
-
-/* The name of the copy; the caller frees it. */
-static char *copy_name(struct case_run *run)
-{
-    const struct scenario_step *step = case_step(run);
-    char *name = case_expand(run, step->to.text != NULL ? &step->to : &step->what);
-    const char *slash = name != NULL ? strrchr(name, '/') : NULL;
-
-    if (slash != NULL && step->to.text == NULL)
-        memmove(name, slash + 1, strlen(slash + 1) + 1);
-    return name;
 }
 
 /* Where copies are, apart from the case's own files. */
@@ -477,12 +506,14 @@ static bool make_folder(struct case_run *run)
 static void begin_get(struct case_run *run)
 {
     struct step_agent *agent = begin_agent(run);
+    char shown[CONFIG_TEXT_SIZE];
     const char *name;
 
-    if (agent == NULL || (name = agent->name = copy_name(run)) == NULL)
+    if (agent == NULL || (name = agent->name = case_expand(run, &case_step(run)->to)) == NULL)
         return;
-    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strchr(name, '/') != NULL)
-        case_step_fail(run, "%s is no name for a copy; give it one with \"to\"", name);
+    if (!scenario_is_word(name))
+        case_step_fail(run, "%s is no name for a copy; give it one with \"to\"",
+                       config_text_quote(shown, name, strlen(name)));
     /* Not beside the copies, which may have any name. */
     else if (asprintf(&agent->path, "%s/get.partial", run->settings.folder) < 0)
         agent->path = NULL;

@@ -1,13 +1,19 @@
 #include "vmm/runner/times.h"
 
+#include "vmm/config/path.h"
 #include "vmm/config/place.h"
 #include "vmm/report/report.h"
+#include "vmm/runner/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 /* A week (SCENARIO_MAX_TIME_NS), and then some: what is more is damage. */
 static const double MAX_SECONDS = 1e7;
@@ -286,4 +292,43 @@ int times_write(const char *path, const struct times *times, struct error *error
 {
     make_folders(path);
     return report_write_file(path, write_json, times, error);
+}
+
+/* ---- Changing ---- */
+
+/*
+ * The lock is the folder's, as the file is another one after each change, and a file for the lock would be left behind.
+ * A descriptor, or -1: there is none to be had, and nothing to be done but to go on without.
+ */
+static int lock_folder_of(const char *path, uint64_t patience_ns)
+{
+    const struct timespec moment = {.tv_nsec = 2000000};
+    const uint64_t started = clock_now_ns();
+    char *folder = config_path_folder(path);
+    const int fd = folder != NULL ? open(folder[0] != '\0' ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+    free(folder);
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK || clock_now_ns() - started >= patience_ns) {
+            (void)close(fd);
+            return -1;
+        }
+        (void)nanosleep(&moment, NULL);
+    }
+    return fd;
+}
+
+int times_update(const char *path, uint64_t patience_ns, times_change *change, void *context, struct error *error)
+{
+    struct times times;
+
+    make_folders(path);
+    const int lock = lock_folder_of(path, patience_ns);
+    /* Of a file that is damaged nothing can be kept. */
+    (void)times_read(path, &times, error);
+    const int result = change(context, &times, error) < 0 ? -1 : times_write(path, &times, error);
+    times_free(&times);
+    if (lock >= 0)
+        (void)close(lock);
+    return result;
 }

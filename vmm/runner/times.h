@@ -60,6 +60,15 @@ int times_note(struct times *times, const char *file, const char *name, enum res
 /* Replaces the file, whole or not at all; makes its folders. -1 with *error. */
 int times_write(const char *path, const struct times *times, struct error *error);
 
+/* 0, or -1 with *error. */
+typedef int times_change(void *context, struct times *times, struct error *error);
+/*
+ * Reads the file, changes what it says, and replaces it. Where several processes do so at once, none undoes what
+ * another has done: they wait for each other, though for patience_ns at most, and only where the folder can be locked.
+ * -1 with *error: as change() or times_write() has it.
+ */
+int times_update(const char *path, uint64_t patience_ns, times_change *change, void *context, struct error *error);
+
 void times_free(struct times *times);
 
 #endif

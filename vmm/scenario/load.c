@@ -318,6 +318,7 @@ static int read_source(struct load *load, struct source *source, const char *nam
         source->reader.file = copy;
         source->reader.folder = folder;
         source->reader.is_dry = load->options != NULL && load->options->is_dry;
+        source->reader.may_lack_files = load->options != NULL && load->options->may_lack_files;
         source->reader.error = load->error;
         result = read_text(load, source, text, length);
     }
@@ -431,10 +432,7 @@ static int check_trouble(const struct scenario *scenario, struct error *error)
 static int check_machines(const struct load *load)
 {
     for (size_t i = 0; i < load->scenario->case_count; i++) {
-        struct config config;
-        const int result = scenario_case_config(load->scenario, i, load->options, &config, load->error);
-        config_free(&config);
-        if (result < 0)
+        if (scenario_check_machine(load->scenario, i, load->options, load->error) < 0)
             return -1;
     }
     return 0;
@@ -453,7 +451,11 @@ static int complete(const struct load *load, const char *file)
     if (check_trouble(scenario, load->error) < 0 || scenario_check_steps(scenario, load->error) < 0 ||
         scenario_make_cases(scenario, load->error) < 0)
         return -1;
-    return load->options != NULL && load->options->is_dry ? 0 : check_machines(load);
+    if (load->options != NULL && load->options->is_dry)
+        return 0;
+    if ((load->options == NULL || !load->options->may_lack_files) && scenario_check_files(scenario, load->error) < 0)
+        return -1;
+    return check_machines(load);
 }
 
 static int finish(struct load *load, int result, const char *file, struct scenario **ret_scenario)

@@ -499,6 +499,71 @@ static int check_machine(const struct scenario *scenario, const struct scenario_
                             "is missing, and so is boot.kernel in [override]; name a machine's configuration");
 }
 
+static bool has_step(const struct scenario *scenario, bool (*fits)(const struct scenario_step *step))
+{
+    for (size_t i = 0; i < scenario->step_count; i++) {
+        if (fits(&scenario->steps[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool needs_agent(const struct scenario_step *step)
+{
+    return step->kind == SCENARIO_EXEC || step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET ||
+           (step->kind == SCENARIO_KTAP && step->source == SCENARIO_KTAP_EXEC);
+}
+
+static bool needs_gdb(const struct scenario_step *step)
+{
+    return step->kind == SCENARIO_GDB;
+}
+
+bool scenario_wants_agent(const struct scenario *scenario, const struct config *config)
+{
+    return config->agent.listen != NULL || config->agent.port != CONFIG_AGENT_AUTO || has_step(scenario, needs_agent);
+}
+
+bool scenario_wants_gdb(const struct scenario *scenario, const struct config *config)
+{
+    return config->gdb.listen != NULL || has_step(scenario, needs_gdb);
+}
+
+/* Sockets that stand in for those that whoever runs the machine makes, or with "" none. */
+static int stand_in(struct config *config, bool agent, bool gdb, const char *agents, const char *gdbs,
+                    struct error *error)
+{
+    if (agent && config_set(config, "quire test", "agent.listen", agents, error) < 0)
+        return -1;
+    return gdb ? config_set(config, "quire test", "gdb.listen", gdbs, error) : 0;
+}
+
+/* As it will be, if not where its sockets are. is_whole: with what follows from that, which stays in *config. */
+static int check_config(const struct scenario *scenario, struct config *config, bool is_whole, struct error *error)
+{
+    const bool agent = config->agent.listen == NULL && scenario_wants_agent(scenario, config);
+    const bool gdb = config->gdb.listen == NULL && scenario_wants_gdb(scenario, config);
+
+    if (stand_in(config, agent, gdb, "unix:/agent", "unix:/gdb", error) < 0 ||
+        (is_whole && config_complete(config, error) < 0) || config_check(config, error) < 0)
+        return -1;
+    return stand_in(config, agent, gdb, "", "", error);
+}
+
+int scenario_check_machine(const struct scenario *scenario, size_t index, const struct scenario_options *options,
+                           struct error *error)
+{
+    struct config config;
+    int result = scenario_case_config(scenario, index, options, &config, error);
+
+    if (result == 0 && (options == NULL || !options->may_lack_files))
+        result = check_boot_files(&config, error);
+    if (result == 0)
+        result = check_config(scenario, &config, true, error);
+    config_free(&config);
+    return result;
+}
+
 int scenario_case_config(const struct scenario *scenario, size_t index, const struct scenario_options *options,
                          struct config *config, struct error *error)
 {
@@ -519,7 +584,5 @@ int scenario_case_config(const struct scenario *scenario, size_t index, const st
         if (config_assign(config, "--set", options->assignments[i], error) < 0)
             return -1;
     }
-    if (check_machine(scenario, machine, config, error) < 0 || config_check(config, error) < 0)
-        return -1;
-    return check_boot_files(config, error);
+    return check_machine(scenario, machine, config, error) < 0 ? -1 : check_config(scenario, config, false, error);
 }

@@ -19,4 +19,8 @@ int scenario_make_cases(struct scenario *scenario, struct error *error);
 void scenario_overrides_free(struct scenario_overrides *overrides);
 void scenario_axis_free(struct scenario_axis *axis);
 
+/* Whether the machine of a case can be made, with what its steps need. */
+int scenario_check_machine(const struct scenario *scenario, size_t index, const struct scenario_options *options,
+                           struct error *error);
+
 #endif

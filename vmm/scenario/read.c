@@ -270,21 +270,29 @@ static int check_pattern(const struct scenario_reader *reader, const char *name,
     return 0;
 }
 
-/* Whether a file can be read, and is one. */
-static int check_file(const struct scenario_reader *reader, const char *name, const struct toml_node *node,
-                      const char *path)
+int scenario_check_file(const struct scenario_position *position, const char *name, const char *shown, const char *path,
+                        struct error *error)
 {
-    char shown[CONFIG_TEXT_SIZE];
     struct stat status;
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
-    (void)config_text_quote(shown, node->string, node->length);
     if (fd < 0)
-        return scenario_fail(reader, node, name, "%s cannot be read: %s; relative paths start at this file's folder",
-                             shown, strerror(errno));
+        return scenario_fail_at(position, name, error,
+                                "%s cannot be read: %s; relative paths start at this file's folder", shown,
+                                strerror(errno));
     const bool is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
     (void)close(fd);
-    return is_file ? 0 : scenario_fail(reader, node, name, "%s is not a regular file; name one", shown);
+    return is_file ? 0 : scenario_fail_at(position, name, error, "%s is not a regular file; name one", shown);
+}
+
+static int check_file(const struct scenario_reader *reader, const char *name, const struct toml_node *node,
+                      const char *path)
+{
+    const struct scenario_position position = scenario_position_of(reader, node);
+    char shown[CONFIG_TEXT_SIZE];
+
+    return scenario_check_file(&position, name, config_text_quote(shown, node->string, node->length), path,
+                               reader->error);
 }
 
 static int resolve_file(const struct scenario_reader *reader, const char *name, const struct toml_node *node,
@@ -297,6 +305,22 @@ static int resolve_file(const struct scenario_reader *reader, const char *name, 
     free(text->text);
     text->text = path;
     return reader->is_dry ? 0 : check_file(reader, name, node, path);
+}
+
+/* Which files the variables make is known when they are, see scenario_check_files(). */
+static int check_file_template(const struct scenario_reader *reader, const char *name, const struct toml_node *node,
+                               const struct scenario_text *text)
+{
+    const struct scenario_values nothing = {0};
+
+    if (check_template(reader, name, node, text->text) < 0)
+        return -1;
+    if (reader->is_dry || reader->may_lack_files || template_has_variables(text->text))
+        return 0;
+    char *path = scenario_expand_path(&nothing, text, reader->error);
+    const int result = path != NULL ? check_file(reader, name, node, path) : -1;
+    free(path);
+    return result;
 }
 
 static int check_guest_path(const struct scenario_reader *reader, const char *name, const struct toml_node *node)
@@ -325,7 +349,8 @@ static int check_artefact(const struct scenario_reader *reader, const char *name
 {
     char shown[CONFIG_TEXT_SIZE];
 
-    if (scenario_is_word(node->string))
+    /* Of one with variables the runner looks at the name. */
+    if (scenario_is_word(node->string) || template_has_variables(node->string))
         return 0;
     return scenario_fail(reader, node, name,
                          "%s cannot be an artefact's name; take 1 to 64 letters, digits, \"-\", \"_\", \"+\" and "
@@ -354,9 +379,13 @@ int scenario_read_as(const struct scenario_reader *reader, const char *name, enu
         return check_guest_path(reader, name, node);
     case SCENARIO_TYPE_FILE:
         return resolve_file(reader, name, node, text);
+    case SCENARIO_TYPE_FILE_TEMPLATE:
+        return check_file_template(reader, name, node, text);
     case SCENARIO_TYPE_VARIABLE:
         return check_variable(reader, name, node);
     case SCENARIO_TYPE_ARTEFACT:
+        if (check_template(reader, name, node, text->text) < 0)
+            return -1;
         return check_artefact(reader, name, node);
     default:
         return 0;

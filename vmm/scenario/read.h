@@ -21,6 +21,7 @@ struct scenario_reader {
     /* What a step of this file may take, where it does not say. */
     uint64_t timeout_ns;
     bool is_dry;
+    bool may_lack_files;
     struct error *error;
 };
 
@@ -67,6 +68,10 @@ int scenario_read_as(const struct scenario_reader *reader, const char *name, enu
 int scenario_check_tables(const struct scenario_reader *reader, const char *name, const struct toml_node *node,
                           const char *title);
 int scenario_check_table(const struct scenario_reader *reader, const char *name, const struct toml_node *node);
+
+/* A file that can be read; shown: as the scenario has it, in quotes. */
+int scenario_check_file(const struct scenario_position *position, const char *name, const char *shown, const char *path,
+                        struct error *error);
 
 /* One more element, zeroed, of a list. NULL, with the reader's error: out of memory. */
 void *scenario_grow(const struct scenario_reader *reader, void **items, size_t *count, size_t size);

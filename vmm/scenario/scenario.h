@@ -98,7 +98,8 @@ struct scenario_step {
     /* What to say if it fails; T */
     struct scenario_text message;
     /*
-     * expect: what is expected (TP); send: what is sent (T); exec: the command (T); put: the file here, absolute;
+     * expect: what is expected (TP); send: what is sent (T); exec: the command (T); put: the file here, for
+     * scenario_expand_path() (T);
      * get: the file in the guest (T); ktap with exec: the command (T); gdb: the script, absolute, or NULL
      */
     struct scenario_text what;
@@ -106,7 +107,7 @@ struct scenario_step {
     struct scenario_texts forbidden;
     /* send: no Enter behind it, and newlines as they are */
     bool is_raw;
-    /* exec; expect-exit with SCENARIO_EXIT_STATUS */
+    /* exec; ktap with exec; expect-exit with SCENARIO_EXIT_STATUS */
     bool any_status;
     uint32_t status;
     /* exec: on standard output (TP) and error (TP), for standard input (T); gdb: in what gdb prints (TP) */
@@ -115,7 +116,7 @@ struct scenario_step {
     struct scenario_text input;
     /* exec: the variable that keeps standard output, without its last newline */
     struct scenario_text capture;
-    /* put: the file in the guest (T); get: a file's name among the artefacts */
+    /* put: the file in the guest (T); get: a file's name among the artefacts (T) */
     struct scenario_text to;
     /* put: permissions */
     uint32_t mode;
@@ -206,6 +207,8 @@ struct scenario_options {
     size_t assignment_count;
     /* Whether files that are named exist, and machines are right, is not looked at. */
     bool is_dry;
+    /* What machines boot and steps put need not be there yet: a case that misses it is broken when it comes to it. */
+    bool may_lack_files;
 };
 
 /*
@@ -221,6 +224,13 @@ int scenario_parse(const char *name, const char *text, size_t length, const stru
 
 /* NULL is fine. */
 void scenario_free(struct scenario *scenario);
+
+/*
+ * Whether the machine has a socket for the guest's agent, or for gdb: steps need it, or the machine's configuration
+ * asks for it. Where it is, is up to who runs the machine: the configuration need not say so.
+ */
+bool scenario_wants_agent(const struct scenario *scenario, const struct config *config);
+bool scenario_wants_gdb(const struct scenario *scenario, const struct config *config);
 
 /*
  * The machine of a case, into an uninitialised *config, for config_free() whatever is returned. 0, or -1 with *error.
@@ -242,6 +252,8 @@ struct scenario_values {
     struct scenario_value {
         char *name;
         char *text;
+        /* By the scenario, and not by what a guest has printed. */
+        bool is_given;
     } * items;
     size_t count;
 };
@@ -259,5 +271,14 @@ void scenario_values_free(struct scenario_values *values);
  * that took no part). In a pattern a value stands for its letters. The caller frees it; NULL: out of memory.
  */
 char *scenario_expand(const struct scenario_values *values, const char *text, bool is_pattern);
+
+/*
+ * The path of a file of the host's, absolute: a relative one starts at the folder of the scenario's file. A value that
+ * a guest has printed leads to no other folder. The caller frees it; NULL with *error: it would (ERROR_CONFIG), or out
+ * of memory (ERROR_HOST).
+ */
+char *scenario_expand_path(const struct scenario_values *values, const struct scenario_text *text, struct error *error);
+/* Whether what a guest has printed is in it. */
+bool scenario_is_guests(const struct scenario_values *values, const char *text);
 
 #endif

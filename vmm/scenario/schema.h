@@ -22,9 +22,11 @@ enum scenario_type {
     SCENARIO_TYPE_VARIABLE,
     /* ... a file that is there; absolute */
     SCENARIO_TYPE_FILE,
+    /* ... the same with variables, as it was written */
+    SCENARIO_TYPE_FILE_TEMPLATE,
     /* ... a path in the guest, with variables */
     SCENARIO_TYPE_GUEST_PATH,
-    /* ... a file's name, without folders that lead elsewhere */
+    /* ... a file's name, without folders that lead elsewhere, with variables */
     SCENARIO_TYPE_ARTEFACT,
     /* struct scenario_texts: one pattern or a list */
     SCENARIO_TYPE_PATTERNS,

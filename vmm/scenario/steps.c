@@ -87,10 +87,25 @@ static int name_artefact(const struct scenario_reader *reader, const struct toml
     const char *slash = strrchr(step->what.text, '/');
     const char *base = slash != NULL ? slash + 1 : step->what.text;
 
-    if (!scenario_is_word(base))
+    if (!scenario_is_word(base) && !template_has_variables(base))
         return scenario_fail(reader, node, "step.to", "is missing; say what the file is called among the artefacts");
     step->to = (struct scenario_text){strdup(base), step->what.position};
     return step->to.text != NULL ? 0 : config_out_of_memory(reader->error);
+}
+
+/* There is no command that these could be about. */
+static int check_console_ktap(const struct scenario_reader *reader, const struct toml_node *node)
+{
+    static const char *const of_commands[] = {"command", "status"};
+    char full[SCENARIO_KEY_SIZE];
+
+    for (size_t i = 0; i < sizeof(of_commands) / sizeof(of_commands[0]); i++) {
+        const struct toml_node *child = scenario_child(node, of_commands[i]);
+        if (child != NULL)
+            return scenario_fail(reader, child, scenario_key_name(&scenario_step_table, of_commands[i], full),
+                                 "goes with ktap = \"exec\"; take it out, or read from there");
+    }
+    return 0;
 }
 
 /* What a step of its kind has to have. */
@@ -104,10 +119,7 @@ static int complete_step(const struct scenario_reader *reader, const struct toml
         return 0;
     if (step->source == SCENARIO_KTAP_EXEC && step->what.text == NULL)
         return scenario_fail(reader, node, "step.command", "is missing; ktap = \"exec\" reads what a command prints");
-    if (step->source == SCENARIO_KTAP_CONSOLE && step->what.text != NULL)
-        return scenario_fail_at(&step->what.position, "step.command", reader->error,
-                                "goes with ktap = \"exec\"; take it out, or read from there");
-    return 0;
+    return step->source == SCENARIO_KTAP_CONSOLE ? check_console_ktap(reader, node) : 0;
 }
 
 static int read_step(const struct scenario_reader *reader, const struct toml_node *node, struct scenario_step *step)
@@ -253,10 +265,10 @@ static int check_list_uses(const struct checker *checker, const struct scenario_
     return 0;
 }
 
-/* Whether the kind's own key holds a text with variables, not a file of the host's. */
+/* Whether the kind's own key holds a text with variables. */
 static bool has_template(const struct scenario_step *step)
 {
-    return step->kind != SCENARIO_PUT && step->kind != SCENARIO_GDB;
+    return step->kind != SCENARIO_GDB;
 }
 
 static int check_step_uses(const struct checker *checker, const struct scenario_step *step)
@@ -268,7 +280,7 @@ static int check_step_uses(const struct checker *checker, const struct scenario_
     } texts[] = {
         {has_template(step) ? &step->what : NULL,
          step->kind == SCENARIO_KTAP ? "command" : scenario_step_name(step->kind)},
-        {step->kind == SCENARIO_PUT ? &step->to : NULL, "to"},
+        {&step->to, "to"},
         {&step->output, "output"},
         {&step->errors, "error"},
         {&step->input, "input"},
@@ -355,16 +367,24 @@ static int set_first_names(struct checker *checker)
     return 0;
 }
 
-static int check_variables(struct checker *checker)
+static int set_later_names(struct checker *checker)
 {
     const struct scenario *scenario = checker->scenario;
 
-    if (set_first_names(checker) < 0 || check_list_uses(checker, &scenario->ignored, &scenario_top_table, "ignore") < 0)
-        return -1;
     for (size_t i = 0; i < scenario->step_count; i++) {
         if (set_step_names(checker, &checker->later, &scenario->steps[i]) < 0)
             return -1;
     }
+    return 0;
+}
+
+static int check_variables(struct checker *checker)
+{
+    const struct scenario *scenario = checker->scenario;
+
+    if (set_first_names(checker) < 0 ||
+        check_list_uses(checker, &scenario->ignored, &scenario_top_table, "ignore") < 0 || set_later_names(checker) < 0)
+        return -1;
     for (size_t i = 0; i < scenario->step_count; i++) {
         if (check_step_uses(checker, &scenario->steps[i]) < 0 ||
             set_step_names(checker, &checker->set, &scenario->steps[i]) < 0)
@@ -416,6 +436,69 @@ int scenario_check_steps(const struct scenario *scenario, struct error *error)
     if (result == 0)
         result = check_variables(&checker);
     free(checker.set.items);
+    free(checker.later.items);
+    return result;
+}
+
+/* ---- Files ---- */
+
+/* Whether it has variables, and has the same in each run. */
+static bool is_known_file(const struct checker *checker, const struct scenario_step *step)
+{
+    const char *at = step->what.text;
+
+    if (step->kind != SCENARIO_PUT || !template_has_variables(at))
+        return false;
+    for (;;) {
+        const struct template_piece piece = template_next(&at);
+        if (piece.kind == TEMPLATE_END)
+            return true;
+        if (piece.kind == TEMPLATE_VARIABLE && has_name(&checker->later, piece.text, piece.length))
+            return false;
+    }
+}
+
+static int check_file(const struct checker *checker, const struct scenario_values *values,
+                      const struct scenario_text *text)
+{
+    char shown[CONFIG_TEXT_SIZE];
+    char *expanded = scenario_expand(values, text->text, false);
+    char *path = scenario_expand_path(values, text, checker->error);
+    int result = -1;
+
+    if (expanded != NULL && path != NULL)
+        result = scenario_check_file(&text->position, "step.put", config_text_quote(shown, expanded, strlen(expanded)),
+                                     path, checker->error);
+    else
+        (void)config_out_of_memory(checker->error);
+    free(expanded);
+    free(path);
+    return result;
+}
+
+static int check_files_of_case(const struct checker *checker, size_t index)
+{
+    const struct scenario *scenario = checker->scenario;
+    struct scenario_values values = {0};
+    int result = scenario_values_begin(&values, scenario, index);
+
+    if (result < 0)
+        (void)config_out_of_memory(checker->error);
+    for (size_t i = 0; i < scenario->step_count && result == 0; i++) {
+        if (is_known_file(checker, &scenario->steps[i]))
+            result = check_file(checker, &values, &scenario->steps[i].what);
+    }
+    scenario_values_free(&values);
+    return result;
+}
+
+int scenario_check_files(const struct scenario *scenario, struct error *error)
+{
+    struct checker checker = {.scenario = scenario, .error = error};
+    int result = set_later_names(&checker);
+
+    for (size_t i = 0; i < scenario->case_count && result == 0; i++)
+        result = check_files_of_case(&checker, i);
     free(checker.later.items);
     return result;
 }

@@ -12,6 +12,9 @@ int scenario_read_steps(const struct scenario_reader *reader, const struct toml_
 /* Variables are set before they are used, and no step needs what the ones before have taken away. */
 int scenario_check_steps(const struct scenario *scenario, struct error *error);
 
+/* Files of the host's whose names have variables that no step changes: in each case. */
+int scenario_check_files(const struct scenario *scenario, struct error *error);
+
 void scenario_step_free(struct scenario_step *step);
 
 #endif

@@ -1,5 +1,8 @@
 #include "vmm/scenario/template.h"
 
+#include "vmm/config/path.h"
+#include "vmm/config/place.h"
+#include "vmm/config/text.h"
 #include "vmm/scenario/pattern.h"
 #include "vmm/scenario/scenario.h"
 
@@ -62,6 +65,16 @@ struct template_piece template_next(const char **at)
     return piece;
 }
 
+bool template_has_variables(const char *text)
+{
+    struct template_piece piece;
+
+    do
+        piece = template_next(&text);
+    while (piece.kind == TEMPLATE_LITERAL);
+    return piece.kind == TEMPLATE_VARIABLE;
+}
+
 /* ---- Values ---- */
 
 static struct scenario_value *find(const struct scenario_values *values, const char *name, size_t length)
@@ -110,6 +123,16 @@ int scenario_values_set(struct scenario_values *values, const char *name, const 
     copy[used] = '\0';
     free(value->text);
     value->text = copy;
+    value->is_given = false;
+    return 0;
+}
+
+/* The same for what the scenario itself says. */
+static int give(struct scenario_values *values, const char *name, const char *text)
+{
+    if (scenario_values_set(values, name, text, strlen(text)) < 0)
+        return -1;
+    find(values, name, strlen(name))->is_given = true;
     return 0;
 }
 
@@ -124,13 +147,13 @@ int scenario_values_begin(struct scenario_values *values, const struct scenario 
 {
     for (size_t i = 0; i < scenario->variable_count; i++) {
         const struct scenario_variable *variable = &scenario->variables[i];
-        if (scenario_values_set(values, variable->name, variable->value, strlen(variable->value)) < 0)
+        if (give(values, variable->name, variable->value) < 0)
             return -1;
     }
     for (size_t i = 0; i < scenario->axis_count; i++) {
         const struct scenario_axis *axis = &scenario->axes[i];
         const char *entry = axis->entries[scenario->cases[case_index].entries[i]].name;
-        if (scenario_values_set(values, axis->name, entry, strlen(entry)) < 0)
+        if (give(values, axis->name, entry) < 0)
             return -1;
     }
     return 0;
@@ -186,4 +209,52 @@ char *scenario_expand(const struct scenario_values *values, const char *text, bo
         return NULL;
     }
     return result;
+}
+
+bool scenario_is_guests(const struct scenario_values *values, const char *text)
+{
+    for (;;) {
+        const struct template_piece piece = template_next(&text);
+        if (piece.kind == TEMPLATE_END)
+            return false;
+        const struct scenario_value *value =
+            piece.kind == TEMPLATE_VARIABLE ? find(values, piece.text, piece.length) : NULL;
+        if (value != NULL && !value->is_given)
+            return true;
+    }
+}
+
+/* Whether all that a guest has printed of a path is part of a name. */
+static int check_path(const struct scenario_values *values, const char *text, struct error *error)
+{
+    char shown[CONFIG_TEXT_SIZE];
+
+    for (;;) {
+        const struct template_piece piece = template_next(&text);
+        if (piece.kind == TEMPLATE_END)
+            return 0;
+        if (piece.kind != TEMPLATE_VARIABLE)
+            continue;
+        const struct scenario_value *value = find(values, piece.text, piece.length);
+        if (value == NULL || value->is_given || (value->text[0] != '.' && strchr(value->text, '/') == NULL))
+            continue;
+        return error_set(error, ERROR_CONFIG,
+                         "\"${%s}\" is %s; in a path of the host's, what a guest has printed may have no \"/\" and no "
+                         "\".\" first",
+                         value->name, config_text_quote(shown, value->text, strlen(value->text)));
+    }
+}
+
+char *scenario_expand_path(const struct scenario_values *values, const struct scenario_text *text, struct error *error)
+{
+    if (check_path(values, text->text, error) < 0)
+        return NULL;
+    char *expanded = scenario_expand(values, text->text, false);
+    char *folder = config_path_folder(text->position.file);
+    char *path = expanded != NULL && folder != NULL ? config_path_resolve(folder, expanded) : NULL;
+    free(expanded);
+    free(folder);
+    if (path == NULL)
+        (void)config_out_of_memory(error);
+    return path;
 }

@@ -27,6 +27,8 @@ struct template_piece {
 /* The next piece of a text, from *at on, which it moves. */
 struct template_piece template_next(const char **at);
 
+bool template_has_variables(const char *text);
+
 /* Whether this is a name: a letter or "_", and up to 31 more of those and digits. */
 bool template_is_name(const char *name, size_t length);
 
