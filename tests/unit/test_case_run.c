@@ -589,6 +589,56 @@ START_TEST(a_command_with_tests_that_prints_none_fails)
 }
 END_TEST
 
+/* ---- What commands have printed ---- */
+
+START_TEST(what_commands_print_is_kept)
+{
+    play("agent:3", "[[step]]\nsleep = '1ms'\n"
+                    "[[step]]\nexec = 'echo one; printf two'\n"
+                    "[[step]]\nexec = 'echo complaint; exit 3'\nstatus = 3\n"
+                    "[[step]]\nktap = 'exec'\ncommand = 'echo KTAP version 1; echo 1..1; echo ok 1; kill -9 $$'\n");
+    check_ended(RESULT_FAILED, "signal 9");
+    char *text = read_file("exec.log");
+    ck_assert_ptr_nonnull(text);
+    ck_assert_str_eq(text, "[step 2] echo one; printf two\none\ntwo\n[step 2] status 0\n"
+                           "[step 3] echo complaint; exit 3\ncomplaint\n[step 3] status 3\n"
+                           "[step 4] echo KTAP version 1; echo 1..1; echo ok 1; kill -9 $$\n"
+                           "KTAP version 1\n1..1\nok 1\n[step 4] signal 9 (Killed)\n");
+    free(text);
+    size_t count = 0;
+    for (size_t i = 0; i < rig.result->attachment_count; i++)
+        count += strcmp(rig.result->attachments[i].name, "exec.log") == 0;
+    ck_assert_uint_eq(count, 1);
+}
+END_TEST
+
+START_TEST(what_a_command_has_printed_is_kept_without_its_end)
+{
+    play("agent:1", "[[step]]\nexec = 'printf begun; exec sleep 1000'\ntimeout = '2s'\n");
+    check_ended(RESULT_FAILED, "2 s");
+    char *text = read_file("exec.log");
+    ck_assert_ptr_nonnull(text);
+    ck_assert_ptr_nonnull(strstr(text, "[step 1] printf begun; exec sleep 1000\n"));
+    free(text);
+}
+END_TEST
+
+START_TEST(without_commands_there_is_no_such_file)
+{
+    play("print:one", "[[step]]\nexpect = 'one'\n");
+    check_passed();
+    ck_assert_ptr_null(read_file("exec.log"));
+}
+END_TEST
+
+START_TEST(a_file_of_output_that_cannot_be_made_breaks_the_case)
+{
+    ck_assert_int_eq(mkdir(scratch_path(scratch_folder, "exec.log"), 0700), 0);
+    play("agent:1", "[[step]]\nexec = 'true'\n");
+    check_ended(RESULT_BROKEN, "exec.log cannot be made");
+}
+END_TEST
+
 /* ---- Sockets that the machine's file leaves to the runner ---- */
 
 static const char *const machines_without_sockets[] = {
@@ -988,6 +1038,10 @@ int main(void)
     tcase_add_loop_test(steps, a_command_with_tests_has_to_end_well_and_say_all, 0,
                         (int)(sizeof(ktap_commands) / sizeof(ktap_commands[0])));
     tcase_add_test(steps, a_command_with_tests_that_prints_none_fails);
+    tcase_add_test(steps, what_commands_print_is_kept);
+    tcase_add_test(steps, what_a_command_has_printed_is_kept_without_its_end);
+    tcase_add_test(steps, without_commands_there_is_no_such_file);
+    tcase_add_test(steps, a_file_of_output_that_cannot_be_made_breaks_the_case);
     tcase_add_loop_test(steps, an_agent_is_reached_whatever_the_machine_says_of_its_socket, 0,
                         (int)(sizeof(machines_without_sockets) / sizeof(machines_without_sockets[0])));
     tcase_add_test(steps, an_agents_port_without_a_use_is_no_mistake);

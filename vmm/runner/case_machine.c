@@ -275,4 +275,5 @@ void case_end_machine(struct case_run *run)
     (void)case_file_close(&run->console_log);
     (void)case_file_close(&run->console_timed);
     (void)case_file_close(&run->machine_log);
+    (void)case_file_close(&run->exec_log);
 }

@@ -80,6 +80,10 @@ struct case_run {
     struct case_file console_log;
     struct case_file console_timed;
     struct case_file machine_log;
+    /* There is none before the first command. */
+    struct case_file exec_log;
+    /* What was printed to it last is no whole line. */
+    bool exec_log_has_tail;
 
     int timer_fd;
     /* Of CLOCK_MONOTONIC, in ns; 0: it is not set. */
@@ -162,6 +166,20 @@ __attribute__((format(printf, 3, 4))) void case_fail(struct case_run *run, enum 
 void case_record_step(struct case_run *run);
 /* All the rest of the result, when the machine has ended. */
 void case_conclude(struct case_run *run);
+
+/* ---- What commands print (case_exec_log.c) ---- */
+
+struct agent_outcome;
+
+/* The name of run->exec_log. */
+#define CASE_EXEC_LOG "exec.log"
+
+/* The step's command begins. The file is made for the first one: if it cannot be, the step is broken. */
+void case_log_command(struct case_run *run, const char *command);
+/* It has printed this, on either stream. */
+void case_log_output(struct case_run *run, const char *bytes, size_t length);
+/* It has ended, as far as anybody knows. */
+void case_log_outcome(struct case_run *run, const struct agent_outcome *outcome);
 
 /* ---- For steps ---- */
 

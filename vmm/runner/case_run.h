@@ -15,6 +15,8 @@
  *     vmcore          the guest's memory, where one was asked for
  *     gdb-STEP.gdb    what gdb was told; STEP counts from 1
  *     gdb-STEP.log    what it printed
+ *     exec.log        what commands in the guest printed, both streams as they came, between lines "[step 4] COMMAND"
+ *                     and "[step 4] status 0"
  *     files/          what steps get from the guest
  *
  * Threads: the loop's.

@@ -279,6 +279,7 @@ void case_conclude(struct case_run *run)
     close_file(run, &run->console_log, "console.log");
     close_file(run, &run->console_timed, "console.timed");
     close_file(run, &run->machine_log, "quire.log");
+    close_file(run, &run->exec_log, CASE_EXEC_LOG);
     char *tail = console_tail(run);
     (void)result_set_text(&result->console, tail, &error);
     free(tail);

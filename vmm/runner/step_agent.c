@@ -45,6 +45,12 @@ struct step_agent {
     uint64_t size;
 };
 
+/* Whether it is a command: the others copy a file. */
+static bool is_command(const struct scenario_step *step)
+{
+    return step->kind != SCENARIO_PUT && step->kind != SCENARIO_GET;
+}
+
 /* ---- What comes ---- */
 
 static void write_file(struct step_agent *agent, const uint8_t *bytes, size_t length)
@@ -72,6 +78,8 @@ static void on_output(void *context, enum agent_stream stream, const uint8_t *by
 {
     struct step_agent *agent = context;
 
+    if (is_command(case_step(agent->run)))
+        case_log_output(agent->run, (const char *)bytes, length);
     if (stream == AGENT_STDOUT && agent->file >= 0)
         write_file(agent, bytes, length);
     else if (stream == AGENT_STDOUT && agent->ktap != NULL)
@@ -141,7 +149,7 @@ __attribute__((format(printf, 2, 3))) static void fail_status(struct case_run *r
 static void take_status(struct case_run *run, const struct agent_outcome *outcome)
 {
     const struct scenario_step *step = case_step(run);
-    const bool is_copy = step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET;
+    const bool is_copy = !is_command(step);
 
     if (step->any_status)
         return;
@@ -215,6 +223,8 @@ static void finish(struct step_agent *agent)
     struct case_run *run = agent->run;
     const struct agent_outcome *outcome = agent_client_outcome(agent->client);
 
+    if (is_command(case_step(run)))
+        case_log_outcome(run, outcome);
     if (outcome->kind == AGENT_OUTCOME_LOST && may_be_lost(agent)) {
         finish_exec(agent);
         case_step_pass(run);
@@ -279,6 +289,7 @@ static int begin_exec_job(struct step_agent *agent, const struct scenario_step *
     int result = -1;
 
     if (exec != NULL && command != NULL) {
+        case_log_command(run, command);
         *exec = (struct agent_exec){.cwd = "", .argc = 3, .argv = {"/bin/sh", "-c", command}};
         result = agent_client_exec(agent->client, exec, error);
     } else {
