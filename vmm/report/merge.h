@@ -1,5 +1,7 @@
 /*
  * Several reports made one: those of parts of a run, which may have been made on other machines.
+ *
+ * Threads: any, one at a time for each folder that is written to.
  */
 #ifndef VMM_REPORT_MERGE_H
 #define VMM_REPORT_MERGE_H
@@ -17,7 +19,8 @@ struct merge_missing {
 };
 
 /*
- * Reads a report: a folder with a results.json, or such a file. NULL with *error as results_read_json()'s.
+ * Reads a report: a folder with a results.json, or such a file. The caller's to free; NULL with *error as
+ * results_read_json()'s.
  */
 struct results *merge_read(const char *path, struct error *error);
 
@@ -30,8 +33,8 @@ struct results *merge_read(const char *path, struct error *error);
  * reports. Those that are not there are left out and told in *missing. An attachment that is anywhere but below its
  * report's folder, by its path or by a link, is an error. NULL: the whole has no attachments.
  *
- * NULL with *error: ERROR_CONFIG for what the reports are at fault for, ERROR_HOST out of memory or a full disk. Of a
- * directory, copies are left then, and no report.
+ * The whole is the caller's to free. NULL with *error: ERROR_CONFIG for what the reports are at fault for, ERROR_HOST
+ * out of memory or a full disk. Of a directory, copies are left then, and no report.
  */
 struct results *merge_reports(const char *const paths[], size_t count, const char *directory,
                               struct merge_missing *missing, struct error *error);
