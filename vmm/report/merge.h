@@ -30,8 +30,9 @@ struct results *merge_read(const char *path, struct error *error);
  * otherwise *error names both. The whole's time is the sum of theirs, at most RESULTS_READ_NS_MAX.
  *
  * directory: where attachments are copied to, under report-N/; it is made where it is not there, and may be none of the
- * reports. Those that are not there are left out and told in *missing. An attachment that is anywhere but below its
- * report's folder, by its path or by a link, is an error. NULL: the whole has no attachments.
+ * reports. One that holds anything else than an earlier report is left alone. Those that are not there are left out and
+ * told in *missing. An attachment that is anywhere but below its report's folder, by its path or by a link, is an
+ * error. NULL: the whole has no attachments.
  *
  * The whole is the caller's to free. NULL with *error: ERROR_CONFIG for what the reports are at fault for, ERROR_HOST
  * out of memory or a full disk. Of a directory, copies are left then, and no report.
