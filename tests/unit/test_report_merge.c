@@ -349,6 +349,21 @@ START_TEST(nothing_outside_of_the_new_report_is_written)
 }
 END_TEST
 
+START_TEST(what_is_no_report_is_left_alone)
+{
+    write_two();
+    ck_assert_int_eq(mkdir(all, 0755), 0);
+    /* What a merge leaves that has failed. */
+    ck_assert_int_eq(mkdir(scratch_path(all, "report-1"), 0755), 0);
+    results_free(merge_well(a, b, all));
+    scratch_write(scratch_path(all, REPORT_PAGE), "a page of mine");
+    assert_fails(a, b, all, "holds something else than a report, and is left alone");
+    assert_file(scratch_path(all, REPORT_PAGE), "a page of mine");
+    scratch_write(scratch_path(all, REPORT_JSON), "{}");
+    results_free(merge_well(a, b, all));
+}
+END_TEST
+
 START_TEST(a_report_is_not_merged_into_itself)
 {
     write_two();
@@ -449,6 +464,7 @@ static Suite *suite(void)
     tcase_add_test(merges, times_add_up_to_what_can_be_read);
     tcase_add_loop_test(merges, nothing_outside_of_a_report_is_copied, 0, sizeof(outside) / sizeof(outside[0]));
     tcase_add_test(merges, nothing_outside_of_the_new_report_is_written);
+    tcase_add_test(merges, what_is_no_report_is_left_alone);
     tcase_add_test(merges, a_report_is_not_merged_into_itself);
     tcase_add_test(merges, holes_stay_holes);
     tcase_add_test(merges, a_full_disk_leaves_no_part_of_an_attachment);

@@ -1,6 +1,8 @@
 /*
  * Files that a report's attachments name, below its folder. The names may be anybody's, since reports are read from
  * files: nothing outside of the folder is opened, whatever they say, and no link is followed.
+ *
+ * Threads: any; one at a time for a folder that is copied to.
  */
 #ifndef VMM_REPORT_ARTEFACT_H
 #define VMM_REPORT_ARTEFACT_H

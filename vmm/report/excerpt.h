@@ -3,6 +3,8 @@
  * last lines, those around trouble, and what tells where the time went.
  *
  * No more than the bounds is kept in memory, and at most EXCERPT_READ_MAX of the file is read.
+ *
+ * Threads: one at a time for each descriptor, and for each struct excerpt.
  */
 #ifndef VMM_REPORT_EXCERPT_H
 #define VMM_REPORT_EXCERPT_H
@@ -100,6 +102,7 @@ struct excerpt_options {
  */
 int excerpt_read(int fd, const char *path, const struct excerpt_options *options, struct excerpt *excerpt,
                  struct error *error);
+/* A zeroed struct is fine, and it is one afterwards. */
 void excerpt_free(struct excerpt *excerpt);
 
 #endif

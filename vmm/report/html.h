@@ -7,6 +7,8 @@
  * pass first, and what is left out is counted, with a link to the file that has it. With the bounds below a page is at
  * most some 40 MB, and of 200 cases with large consoles about 5; where every character has to be escaped, which takes
  * somebody who wants it, six times that.
+ *
+ * Threads: one at a time for each struct results.
  */
 #ifndef VMM_REPORT_HTML_H
 #define VMM_REPORT_HTML_H

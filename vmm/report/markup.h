@@ -1,6 +1,9 @@
 /*
  * Text of any bytes in a page that is both HTML and well-formed XML: what either has a meaning for is escaped, and what
- * neither may hold, or what could make text look like other text, is replaced by something that can be seen.
+ * neither may hold, or what could make text look like other text, is replaced by something that can be seen. Whoever
+ * has out looks for its errors.
+ *
+ * Threads: any, one at a time for each out.
  */
 #ifndef VMM_REPORT_MARKUP_H
 #define VMM_REPORT_MARKUP_H

@@ -6,12 +6,16 @@
 #include "vmm/report/report.h"
 #include "vmm/report/results_read.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* In front of the number of the report that a folder of copies is for. */
+#define COPIES "report-"
 
 /* A case, the number of the report that it is from, and its own in there. */
 struct entry {
@@ -201,7 +205,7 @@ static int copy_attachment(const struct copying *copying, const struct entry *en
     }
     if (from < 0)
         return fail_to_open(copying, entry, attachment->path, errno);
-    if (asprintf(&path, "report-%zu/%s", entry->report + 1, attachment->path) < 0) {
+    if (asprintf(&path, COPIES "%zu/%s", entry->report + 1, attachment->path) < 0) {
         close(from);
         return config_out_of_memory(copying->merge->error);
     }
@@ -276,6 +280,26 @@ static int check_target(const struct merge *merge, int to, const char *directory
     return 0;
 }
 
+/* What is in a folder is neither a report nor what a merge that failed has left. */
+static bool is_somebodys(const char *directory)
+{
+    DIR *folder = opendir(directory);
+    const struct dirent *entry;
+    bool has_others = false;
+    bool has_results = false;
+
+    if (folder == NULL)
+        return false;
+    while ((entry = readdir(folder)) != NULL) {
+        const char *name = entry->d_name;
+        has_results = has_results || strcmp(name, REPORT_JSON) == 0;
+        has_others = has_others ||
+                     (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strncmp(name, COPIES, strlen(COPIES)) != 0);
+    }
+    (void)closedir(folder);
+    return has_others && !has_results;
+}
+
 static int open_target(const char *directory, struct error *error)
 {
     char shown[CONFIG_TEXT_SIZE];
@@ -283,6 +307,10 @@ static int open_target(const char *directory, struct error *error)
     if (mkdir(directory, 0777) < 0 && errno != EEXIST)
         return error_set(error, ERROR_CONFIG, "%s: cannot be made: %s", config_text_escape_tail(shown, directory),
                          strerror(errno));
+    if (is_somebodys(directory))
+        return error_set(error, ERROR_CONFIG,
+                         "%s: holds something else than a report, and is left alone; name a new folder",
+                         config_text_escape_tail(shown, directory));
     const int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     return fd >= 0 ? fd
                    : error_set(error, ERROR_CONFIG, "%s: cannot be opened: %s",

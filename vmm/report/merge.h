@@ -1,5 +1,7 @@
 /*
  * Several reports made one: those of parts of a run, which may have been made on other machines.
+ *
+ * Threads: any, one at a time for each folder that is written to.
  */
 #ifndef VMM_REPORT_MERGE_H
 #define VMM_REPORT_MERGE_H
@@ -17,7 +19,8 @@ struct merge_missing {
 };
 
 /*
- * Reads a report: a folder with a results.json, or such a file. NULL with *error as results_read_json()'s.
+ * Reads a report: a folder with a results.json, or such a file. The caller's to free; NULL with *error as
+ * results_read_json()'s.
  */
 struct results *merge_read(const char *path, struct error *error);
 
@@ -27,11 +30,12 @@ struct results *merge_read(const char *path, struct error *error);
  * otherwise *error names both. The whole's time is the sum of theirs, at most RESULTS_READ_NS_MAX.
  *
  * directory: where attachments are copied to, under report-N/; it is made where it is not there, and may be none of the
- * reports. Those that are not there are left out and told in *missing. An attachment that is anywhere but below its
- * report's folder, by its path or by a link, is an error. NULL: the whole has no attachments.
+ * reports. One that holds anything else than an earlier report is left alone. Those that are not there are left out and
+ * told in *missing. An attachment that is anywhere but below its report's folder, by its path or by a link, is an
+ * error. NULL: the whole has no attachments.
  *
- * NULL with *error: ERROR_CONFIG for what the reports are at fault for, ERROR_HOST out of memory or a full disk. Of a
- * directory, copies are left then, and no report.
+ * The whole is the caller's to free. NULL with *error: ERROR_CONFIG for what the reports are at fault for, ERROR_HOST
+ * out of memory or a full disk. Of a directory, copies are left then, and no report.
  */
 struct results *merge_reports(const char *const paths[], size_t count, const char *directory,
                               struct merge_missing *missing, struct error *error);

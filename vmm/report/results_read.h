@@ -1,5 +1,7 @@
 /*
  * Results from the JSON that results_write_json() has written, perhaps elsewhere: the file may be anybody's.
+ *
+ * Threads: any.
  */
 #ifndef VMM_REPORT_RESULTS_READ_H
 #define VMM_REPORT_RESULTS_READ_H
@@ -19,8 +21,8 @@
  * The results that are in a file of "format": 1, which has to be as it is written: all keys are there, no other is, and
  * the tally is right. The paths of attachments are as they are. Writing what was read gives the same file, as
  * long as that says no whole time of weeks to the nanosecond.
- * NULL, with *error, which names the file and the place in it: ERROR_CONFIG for one that cannot be read or is not such
- * a file, ERROR_HOST out of memory.
+ * The caller's to free. NULL, with *error, which names the file and the place in it: ERROR_CONFIG for one that cannot
+ * be read or is not such a file, ERROR_HOST out of memory.
  */
 struct results *results_read_json(const char *path, struct error *error);
 

@@ -1,6 +1,8 @@
 /*
  * Where a case spent its time, as a picture within the page: its steps, the phases of the boot, and when the console
  * printed. It says nothing that the tables beside it do not say, too.
+ *
+ * Threads: any, one at a time for each out, whose errors are for whoever has it.
  */
 #ifndef VMM_REPORT_TIMELINE_H
 #define VMM_REPORT_TIMELINE_H
