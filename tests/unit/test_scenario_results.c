@@ -321,23 +321,23 @@ static void write_lines(const struct results *results, FILE *out)
 
 START_TEST(lines_are_plain)
 {
-    struct results *results = create_mixed("no\x1b[2J prompt");
+    struct results *results = create_mixed("no\x1b[2J \u202etpmorp");
     char *text = write_to_text(results, write_lines);
 
     ck_assert_str_eq(text, "ok     boot[kernel=6.1]  1.23 s\n"
                            "FAILED boot[kernel=6.12]  1.23 s\n"
-                           "  why: no\\x1b[2J prompt\n"
-                           "    no\\x1b[2J prompt\n"
-                           "  panic: no\\x1b[2J prompt\n"
+                           "  why: no\\x1b[2J \\u202etpmorp\n"
+                           "    no\\x1b[2J \\u202etpmorp\n"
+                           "  panic: no\\x1b[2J \\u202etpmorp\n"
                            "  the console's last lines:\n"
-                           "    no\\x1b[2J prompt\n"
-                           "skip   no\\x1b[2J prompt  1.23 s\n"
+                           "    no\\x1b[2J \\u202etpmorp\n"
+                           "skip   no\\x1b[2J \\u202etpmorp  1.23 s\n"
                            "BROKEN broken  1.23 s\n"
-                           "  why: no\\x1b[2J prompt\n"
-                           "    no\\x1b[2J prompt\n"
-                           "  panic: no\\x1b[2J prompt\n"
+                           "  why: no\\x1b[2J \\u202etpmorp\n"
+                           "    no\\x1b[2J \\u202etpmorp\n"
+                           "  panic: no\\x1b[2J \\u202etpmorp\n"
                            "  the console's last lines:\n"
-                           "    no\\x1b[2J prompt\n"
+                           "    no\\x1b[2J \\u202etpmorp\n"
                            "none   later  1.23 s\n"
                            "FAILED kunit  1.23 s\n"
                            "  why: a test in the guest failed\n"

@@ -6,13 +6,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Characters that change the direction of those around them, so that lines read as what they are not. */
-static bool is_direction(uint32_t character)
-{
-    return character == 0x61c || character == 0x200e || character == 0x200f ||
-           (character >= 0x202a && character <= 0x202e) || (character >= 0x2066 && character <= 0x2069);
-}
-
 /* What stands for a character: itself, the picture of a control character (U+2400 and so on), or the replacement. */
 static uint32_t shown_as(uint32_t character)
 {
@@ -25,7 +18,7 @@ static uint32_t shown_as(uint32_t character)
     if (character < 0xa0 && character > 0x7f)
         return UTF8_REPLACEMENT;
     /* XML 1.0, 2.2 has no place for the first two; HTML frowns on all that end so. */
-    if ((character & 0xfffe) == 0xfffe || is_direction(character))
+    if ((character & 0xfffe) == 0xfffe || utf8_is_direction(character))
         return UTF8_REPLACEMENT;
     return character;
 }

@@ -10,7 +10,7 @@
 /* Of a case that failed: the rest is in the other forms. */
 enum { CONSOLE_SHOWN = 10, SUBTESTS_SHOWN = 10 };
 
-/* Text on one line, with control characters made visible. */
+/* Text on one line, with characters that control a terminal or the order of others made visible. */
 static void write_plain(const char *text, size_t left, FILE *out)
 {
     size_t used;
@@ -20,6 +20,8 @@ static void write_plain(const char *text, size_t left, FILE *out)
         const uint32_t character = utf8_next(text, left, &used);
         if (character < 0x20 || (character >= 0x7f && character < 0xa0))
             (void)fprintf(out, "\\x%02x", character);
+        else if (utf8_is_direction(character))
+            (void)fprintf(out, "\\u%04x", character);
         else
             (void)fwrite(bytes, 1, utf8_put(character, bytes), out);
     }

@@ -51,6 +51,12 @@ uint32_t utf8_next(const char *bytes, size_t length, size_t *used)
     return character;
 }
 
+bool utf8_is_direction(uint32_t character)
+{
+    return character == 0x61c || character == 0x200e || character == 0x200f ||
+           (character >= 0x202a && character <= 0x202e) || (character >= 0x2066 && character <= 0x2069);
+}
+
 size_t utf8_put(uint32_t character, char out[4])
 {
     static const unsigned char marks[] = {0, 0, 0xc0, 0xe0, 0xf0};

@@ -4,6 +4,7 @@
 #ifndef VMM_SCENARIO_UTF8_H
 #define VMM_SCENARIO_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,10 @@
  * Unicode does not allow is UTF8_REPLACEMENT, one for each byte.
  */
 uint32_t utf8_next(const char *bytes, size_t length, size_t *used);
+
+/* Whether it changes the direction of characters around it, so that lines read as what they are not (Unicode, annex 9).
+ */
+bool utf8_is_direction(uint32_t character);
 
 /* Writes a character's bytes to out; returns how many. */
 size_t utf8_put(uint32_t character, char out[4]);
