@@ -121,49 +121,6 @@ START_TEST(a_pattern_has_limits)
 END_TEST
 
 /* What a guest can print to make a pattern run for ever. */
-START_TEST(any_of_several_matches_where_one_does)
-{
-    static const char *const texts[] = {"^one$", "t[wx]o(?:$| more)", "thr|ee", "four+"};
-    static const char *const subjects[] = {"one", "one ", "two", "two less", "txo more", "th",
-                                           "thr", "xee",  "fou", "fourr",    ""};
-    struct pattern *patterns[4];
-    struct pattern_failure failure;
-    struct error error;
-
-    for (size_t i = 0; i < 4; i++)
-        patterns[i] = pattern_compile(texts[i], &failure);
-    struct pattern *any = pattern_any_of(patterns, 4);
-    ck_assert_ptr_nonnull(any);
-    for (size_t i = 0; i < sizeof(subjects) / sizeof(subjects[0]); i++) {
-        const size_t length = strlen(subjects[i]);
-        bool is_there = false;
-        for (size_t j = 0; j < 4; j++)
-            is_there |= pattern_match(patterns[j], subjects[i], length, 0, false, &error) == PATTERN_MATCH;
-        const enum pattern_result result = pattern_match(any, subjects[i], length, 0, false, &error);
-        ck_assert_int_eq(result, is_there ? PATTERN_MATCH : PATTERN_NO_MATCH);
-    }
-    pattern_free(any);
-    for (size_t i = 0; i < 4; i++)
-        pattern_free(patterns[i]);
-}
-END_TEST
-
-/* What would be about something else beside others. */
-static const char *const dependent[] = {"(a)\\1",     "(?i)a", "(?<name>a)", "(a)(?1)",
-                                        "(*NO_JIT)a", "\\Qa",  "(a)\\g1",    "(?x)a#"};
-
-START_TEST(a_pattern_that_depends_on_its_place_stays_alone)
-{
-    struct pattern_failure failure;
-    struct pattern *patterns[2] = {pattern_compile(dependent[_i], &failure), pattern_compile("b", &failure)};
-
-    ck_assert_ptr_nonnull(patterns[0]);
-    ck_assert_ptr_null(pattern_any_of(patterns, 2));
-    pattern_free(patterns[0]);
-    pattern_free(patterns[1]);
-}
-END_TEST
-
 START_TEST(a_hostile_subject_is_given_up)
 {
     enum { SIZE = 60000 };
@@ -226,9 +183,6 @@ static Suite *suite(void)
     tcase_add_test(patterns, bytes_need_not_be_utf8);
     tcase_add_test(patterns, a_bad_pattern_is_refused_with_its_place);
     tcase_add_test(patterns, a_pattern_has_limits);
-    tcase_add_test(patterns, any_of_several_matches_where_one_does);
-    tcase_add_loop_test(patterns, a_pattern_that_depends_on_its_place_stays_alone, 0,
-                        (int)(sizeof(dependent) / sizeof(dependent[0])));
     tcase_add_test(patterns, a_hostile_subject_is_given_up);
     tcase_add_test(patterns, a_long_subject_is_searched_to_its_end);
     tcase_set_timeout(patterns, 60);

@@ -3,6 +3,7 @@
 #include "vmm/config/place.h"
 #include "vmm/scenario/escapes.h"
 #include "vmm/scenario/history.h"
+#include "vmm/scenario/pattern_words.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -36,8 +37,9 @@ struct console_watch {
     struct pattern *wanted;
     struct pattern *forbidden[CONSOLE_FORBIDDEN_MAX];
     size_t forbidden_count;
-    /* Whether one of them is there at all; NULL: each has to be asked. */
-    struct pattern *any_forbidden;
+    /* Words without which patterns match no line, and which ones these are; NULL: each pattern has to be asked. */
+    struct words *words;
+    uint64_t with_words;
     size_t found_forbidden;
     struct console_line found;
     /* Where the search goes on. */
@@ -80,7 +82,7 @@ void console_watch_free(struct console_watch *watch)
 {
     if (watch == NULL)
         return;
-    pattern_free(watch->any_forbidden);
+    words_free(watch->words);
     trouble_scanner_free(watch->scanner);
     history_free(watch->history);
     free(watch);
@@ -95,13 +97,16 @@ static bool end_search(struct console_watch *watch, enum console_search state, c
     return true;
 }
 
-/* None of the forbidden ones is in a line that has ended: nearly always so. */
-static bool is_free_of_forbidden(const struct console_watch *watch, const struct console_line *line)
-{
-    struct error error;
+/* The patterns' bits, here and for words_find(). */
+enum { BIT_WANTED, BIT_FORBIDDEN };
 
-    return watch->any_forbidden != NULL && pattern_match(watch->any_forbidden, line->text, line->length,
-                                                         watch->search_offset, false, &error) == PATTERN_NO_MATCH;
+/* Which patterns may match a line that has ended: nearly always none. */
+static uint64_t possible_in(const struct console_watch *watch, const struct console_line *line)
+{
+    if (watch->words == NULL)
+        return UINT64_MAX;
+    return ~watch->with_words |
+           words_find(watch->words, line->text + watch->search_offset, line->length - watch->search_offset);
 }
 
 /*
@@ -110,16 +115,21 @@ static bool is_free_of_forbidden(const struct console_watch *watch, const struct
  */
 static bool search_line(struct console_watch *watch, const struct console_line *line, bool unfinished)
 {
+    /* What an unfinished line may become has no words yet. */
+    const uint64_t possible = unfinished ? UINT64_MAX : possible_in(watch, line);
     const enum pattern_result wanted =
-        pattern_match(watch->wanted, line->text, line->length, watch->search_offset, unfinished, &watch->error);
+        (possible & 1ull << BIT_WANTED) != 0
+            ? pattern_match(watch->wanted, line->text, line->length, watch->search_offset, unfinished, &watch->error)
+            : PATTERN_NO_MATCH;
     const bool is_there = wanted == PATTERN_MATCH || wanted == PATTERN_UNDECIDED;
     size_t first = is_there ? pattern_start(watch->wanted) : SIZE_MAX;
     enum console_search state = wanted == PATTERN_MATCH ? CONSOLE_FOUND : CONSOLE_WAITING;
 
     if (wanted == PATTERN_FAILED)
         return end_search(watch, CONSOLE_FAILED, line);
-    const size_t count = !unfinished && is_free_of_forbidden(watch, line) ? 0 : watch->forbidden_count;
-    for (size_t i = 0; i < count; i++) {
+    for (uint64_t left = possible >> BIT_FORBIDDEN & ((1ull << watch->forbidden_count) - 1); left != 0;
+         left &= left - 1) {
+        const size_t i = (size_t)__builtin_ctzll(left);
         struct pattern *pattern = watch->forbidden[i];
         const enum pattern_result result =
             pattern_match(pattern, line->text, line->length, watch->search_offset, unfinished, &watch->error);
@@ -172,6 +182,34 @@ static void search(struct console_watch *watch)
     search_unfinished(watch, false);
 }
 
+static size_t add_words(struct console_watch *watch, const struct pattern *pattern, unsigned bit, struct word *list,
+                        size_t count)
+{
+    const size_t more = pattern_words(pattern_text(pattern), bit, list + count, WORDS_MAX - count);
+
+    if (more > 0)
+        watch->with_words |= 1ull << bit;
+    return count + more;
+}
+
+/* One pattern alone is quicker than a search for its words. */
+static void find_words(struct console_watch *watch)
+{
+    struct word list[WORDS_MAX];
+    size_t count = 0;
+
+    words_free(watch->words);
+    watch->words = NULL;
+    watch->with_words = 0;
+    if (watch->wanted == NULL || watch->forbidden_count < 2)
+        return;
+    count = add_words(watch, watch->wanted, BIT_WANTED, list, count);
+    for (unsigned i = 0; i < watch->forbidden_count; i++)
+        count = add_words(watch, watch->forbidden[i], BIT_FORBIDDEN + i, list, count);
+    if (count > 0)
+        watch->words = words_create(list, count);
+}
+
 void console_watch_expect(struct console_watch *watch, struct pattern *wanted, struct pattern *const *forbidden,
                           size_t count)
 {
@@ -183,8 +221,7 @@ void console_watch_expect(struct console_watch *watch, struct pattern *wanted, s
     watch->forbidden_count = count;
     for (size_t i = 0; i < count; i++)
         watch->forbidden[i] = forbidden[i];
-    pattern_free(watch->any_forbidden);
-    watch->any_forbidden = count > 1 ? pattern_any_of(forbidden, count) : NULL;
+    find_words(watch);
     if (watch->search_line < first) {
         watch->missed += first - watch->search_line;
         watch->search_line = first;

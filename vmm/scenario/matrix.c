@@ -4,6 +4,7 @@
 #include "vmm/config/place.h"
 #include "vmm/config/schema.h"
 #include "vmm/config/text.h"
+#include "vmm/scenario/steps.h"
 #include "vmm/scenario/template.h"
 
 #include <errno.h>
@@ -508,12 +509,6 @@ static bool has_step(const struct scenario *scenario, bool (*fits)(const struct 
     return false;
 }
 
-static bool needs_agent(const struct scenario_step *step)
-{
-    return step->kind == SCENARIO_EXEC || step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET ||
-           (step->kind == SCENARIO_KTAP && step->source == SCENARIO_KTAP_EXEC);
-}
-
 static bool needs_gdb(const struct scenario_step *step)
 {
     return step->kind == SCENARIO_GDB;
@@ -521,7 +516,8 @@ static bool needs_gdb(const struct scenario_step *step)
 
 bool scenario_wants_agent(const struct scenario *scenario, const struct config *config)
 {
-    return config->agent.listen != NULL || config->agent.port != CONFIG_AGENT_AUTO || has_step(scenario, needs_agent);
+    return config->agent.listen != NULL || config->agent.port != CONFIG_AGENT_AUTO ||
+           has_step(scenario, scenario_step_needs_agent);
 }
 
 bool scenario_wants_gdb(const struct scenario *scenario, const struct config *config)

@@ -148,39 +148,6 @@ struct pattern *pattern_compile(const char *text, struct pattern_failure *failur
     return pattern;
 }
 
-/* It has no groups with a number or a name that matters, no options, no verbs and no quotation that could go on. */
-static bool is_independent(const struct pattern *pattern)
-{
-    static const char *const words[] = {"(*", "\\Q", "\\g", "\\k"};
-    uint32_t references = 1;
-
-    (void)pcre2_pattern_info(pattern->code, PCRE2_INFO_BACKREFMAX, &references);
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (strstr(pattern->text, words[i]) != NULL)
-            return false;
-    for (const char *at = pattern->text; (at = strstr(at, "(?")) != NULL; at++)
-        if (at[2] != ':')
-            return false;
-    return references == 0;
-}
-
-struct pattern *pattern_any_of(struct pattern *const *patterns, size_t count)
-{
-    char text[PATTERN_MAX_LENGTH + 1] = "";
-    struct pattern_failure failure;
-    size_t used = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        if (!is_independent(patterns[i]))
-            return NULL;
-        const int length = snprintf(text + used, sizeof(text) - used, "%s(?:%s)", i > 0 ? "|" : "", patterns[i]->text);
-        if (length < 0 || (size_t)length >= sizeof(text) - used)
-            return NULL;
-        used += (size_t)length;
-    }
-    return count > 0 ? pattern_compile(text, &failure) : NULL;
-}
-
 void pattern_free(struct pattern *pattern)
 {
     if (pattern == NULL)

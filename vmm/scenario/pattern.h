@@ -32,13 +32,6 @@ struct pattern_failure {
 /* NULL, with *failure: not a pattern, or out of memory. The text is copied. */
 struct pattern *pattern_compile(const char *text, struct pattern_failure *failure);
 
-/*
- * A pattern that matches a subject if one of count does, and is quicker than they are one after the other. NULL: there
- * is none, because one of them may mean something else beside others (by numbers of groups, options and the like), or
- * they are too long together, or there is no memory. The caller frees it.
- */
-struct pattern *pattern_any_of(struct pattern *const *patterns, size_t count);
-
 /* NULL is fine. */
 void pattern_free(struct pattern *pattern);
 

@@ -400,10 +400,15 @@ struct progress {
     bool has_ended;
 };
 
-static bool needs_running_guest(const struct scenario_step *step)
+bool scenario_step_needs_agent(const struct scenario_step *step)
 {
     return step->kind == SCENARIO_EXEC || step->kind == SCENARIO_PUT || step->kind == SCENARIO_GET ||
-           step->kind == SCENARIO_EXPECT_EXIT || (step->kind == SCENARIO_KTAP && step->source == SCENARIO_KTAP_EXEC);
+           (step->kind == SCENARIO_KTAP && step->source == SCENARIO_KTAP_EXEC);
+}
+
+static bool needs_running_guest(const struct scenario_step *step)
+{
+    return scenario_step_needs_agent(step) || step->kind == SCENARIO_EXPECT_EXIT;
 }
 
 static int check_order(const struct scenario_step *step, struct progress *progress, struct error *error)

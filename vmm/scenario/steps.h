@@ -9,6 +9,8 @@
 /* Adds the steps of a file to the scenario. 0, or -1 with the reader's error. */
 int scenario_read_steps(const struct scenario_reader *reader, const struct toml_node *node);
 
+bool scenario_step_needs_agent(const struct scenario_step *step);
+
 /* Variables are set before they are used, and no step needs what the ones before have taken away. */
 int scenario_check_steps(const struct scenario *scenario, struct error *error);
 

@@ -3,6 +3,7 @@
 #include "vmm/config/place.h"
 #include "vmm/config/text.h"
 #include "vmm/scenario/pattern.h"
+#include "vmm/scenario/words.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -108,7 +109,7 @@ const struct trouble_signature trouble_signatures[] = {
 const size_t trouble_signature_count = sizeof(trouble_signatures) / sizeof(trouble_signatures[0]);
 
 #define SIGNATURE_COUNT (sizeof(trouble_signatures) / sizeof(trouble_signatures[0]))
-_Static_assert(SIGNATURE_COUNT <= 64, "a set of signatures is a uint64_t");
+_Static_assert(SIGNATURE_COUNT <= WORDS_MAX, "an anchor for each signature");
 
 /* ---- Names ---- */
 
@@ -142,56 +143,26 @@ const char *trouble_nearest(const char *name)
 
 /* ---- Scanning ---- */
 
-/*
- * Wu and Manber's search for many words at once: the last two bytes of a window as long as the shortest anchor say how
- * far the window can move, most often by nearly its length. Only their heads, that long, are searched for; the pattern
- * has the last word.
- */
-enum { WINDOW = TROUBLE_LEAST_ANCHOR, PAIRS = 1 << 16 };
-
 struct trouble_scanner {
-    uint8_t shift[PAIRS];
-    /* Where the shift is 0: the anchors whose heads end in this pair, as a place in sets. */
-    uint8_t set_of[PAIRS];
-    uint64_t sets[SIGNATURE_COUNT + 1];
-    size_t set_count;
+    struct words *anchors;
     /* Compiled when an anchor is first seen: most runs see none. */
     struct pattern *patterns[SIGNATURE_COUNT];
 };
 
-static unsigned pair_at(const char *bytes)
-{
-    return (unsigned)(unsigned char)bytes[0] << 8 | (unsigned char)bytes[1];
-}
-
-static void add_anchor(struct trouble_scanner *scanner, size_t index)
-{
-    const char *anchor = trouble_signatures[index].anchor;
-    const unsigned last = pair_at(anchor + WINDOW - 2);
-
-    for (unsigned i = 0; i + 2 <= WINDOW; i++) {
-        uint8_t *shift = &scanner->shift[pair_at(anchor + i)];
-        const uint8_t distance = (uint8_t)(WINDOW - 2 - i);
-        if (distance < *shift)
-            *shift = distance;
-    }
-    if (scanner->set_of[last] == 0)
-        scanner->set_of[last] = (uint8_t)++scanner->set_count;
-    scanner->sets[scanner->set_of[last]] |= 1ull << index;
-}
-
 struct trouble_scanner *trouble_scanner_create(struct error *error)
 {
     struct trouble_scanner *scanner = calloc(1, sizeof(*scanner));
+    struct word anchors[SIGNATURE_COUNT];
 
-    if (scanner == NULL) {
-        (void)config_out_of_memory(error);
-        return NULL;
-    }
-    memset(scanner->shift, WINDOW - 1, sizeof(scanner->shift));
-    for (size_t i = 0; i < SIGNATURE_COUNT; i++)
-        add_anchor(scanner, i);
-    return scanner;
+    for (unsigned i = 0; i < SIGNATURE_COUNT; i++)
+        anchors[i] = (struct word){trouble_signatures[i].anchor, strlen(trouble_signatures[i].anchor), i};
+    if (scanner != NULL)
+        scanner->anchors = words_create(anchors, SIGNATURE_COUNT);
+    if (scanner != NULL && scanner->anchors != NULL)
+        return scanner;
+    trouble_scanner_free(scanner);
+    (void)config_out_of_memory(error);
+    return NULL;
 }
 
 void trouble_scanner_free(struct trouble_scanner *scanner)
@@ -200,40 +171,8 @@ void trouble_scanner_free(struct trouble_scanner *scanner)
         return;
     for (size_t i = 0; i < SIGNATURE_COUNT; i++)
         pattern_free(scanner->patterns[i]);
+    words_free(scanner->anchors);
     free(scanner);
-}
-
-/* Those of a set whose anchors stand at `at`. */
-static uint64_t anchors_at(uint64_t set, const char *at, size_t left)
-{
-    uint64_t found = 0;
-
-    for (; set != 0; set &= set - 1) {
-        const unsigned index = (unsigned)__builtin_ctzll(set);
-        const size_t length = strlen(trouble_signatures[index].anchor);
-        if (length <= left && memcmp(at, trouble_signatures[index].anchor, length) == 0)
-            found |= 1ull << index;
-    }
-    return found;
-}
-
-static uint64_t find_anchors(const struct trouble_scanner *scanner, const char *line, size_t length)
-{
-    uint64_t found = 0;
-    size_t at = WINDOW - 2;
-
-    while (at + 2 <= length) {
-        const unsigned pair = pair_at(line + at);
-        const unsigned shift = scanner->shift[pair];
-        if (shift != 0) {
-            at += shift;
-            continue;
-        }
-        const size_t start = at - (WINDOW - 2);
-        found |= anchors_at(scanner->sets[scanner->set_of[pair]], line + start, length - start);
-        at++;
-    }
-    return found;
 }
 
 /* Giving up counts as a match: silence would be a verdict, too, and the wrong one. */
@@ -266,7 +205,7 @@ static bool fits(struct trouble_scanner *scanner, unsigned index, const char *li
 enum trouble_kind trouble_scan(struct trouble_scanner *scanner, const char *line, size_t length, size_t known,
                                size_t *start)
 {
-    for (uint64_t found = find_anchors(scanner, line, length); found != 0; found &= found - 1) {
+    for (uint64_t found = words_find(scanner->anchors, line, length); found != 0; found &= found - 1) {
         const unsigned index = (unsigned)__builtin_ctzll(found);
         if (fits(scanner, index, line, length, known, start))
             return trouble_signatures[index].kind;
