@@ -3,7 +3,6 @@
 #include "vmm/scenario/utf8.h"
 
 #include <ctype.h>
-#include <stdbool.h>
 #include <string.h>
 
 /* What stands for a character: itself, the picture of a control character (U+2400 and so on), or the replacement. */
