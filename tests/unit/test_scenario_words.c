@@ -214,17 +214,27 @@ struct console {
     size_t forbidden_count;
 };
 
-static bool make_console(struct console *console)
+/* One that is given up is not given up on a line that it is not shown. */
+static bool is_given_up(const struct console *console, struct pattern *pattern)
+{
+    struct error error;
+
+    for (size_t i = 0; i < LINES; i++) {
+        if (pattern_match(pattern, console->lines[i], console->lengths[i], 0, false, &error) == PATTERN_FAILED)
+            return true;
+    }
+    return false;
+}
+
+static void make_console(struct console *console)
 {
     console->forbidden_count = test_random_below(&seed, PATTERNS);
     for (size_t i = 0; i < LINES; i++)
         console->lengths[i] = make_text(console->lines[i], sizeof(console->lines[i]), letters);
     for (size_t i = 0; i <= console->forbidden_count; i++) {
-        do
-            console->patterns[i] = make_pattern();
-        while (console->patterns[i] == NULL);
+        while ((console->patterns[i] = make_pattern()) == NULL || is_given_up(console, console->patterns[i]))
+            pattern_free(console->patterns[i]);
     }
-    return true;
 }
 
 /* Where a search ends: the first line with a match, and there the match that begins first. */
