@@ -187,8 +187,17 @@ def until_console(text):
 
 
 def interrupt_when(condition):
-    """Presses Ctrl-C once a shell command succeeds, while gdb waits for the guest."""
-    script = 'until %s; do sleep 0.05; done; sleep 0.2; kill -INT %d' % (condition, os.getpid())
+    """Presses Ctrl-C once a shell command succeeds, while gdb waits for the guest: before, it would end the session."""
+    going = os.path.join(SCRATCH, 'going')
+    if os.path.exists(going):
+        os.remove(going)
+
+    def on_going(event):
+        gdb.events.cont.disconnect(on_going)
+        open(going, 'w').close()
+
+    gdb.events.cont.connect(on_going)
+    script = 'until test -e %s && %s; do sleep 0.05; done; sleep 0.2; kill -INT %d' % (going, condition, os.getpid())
     return subprocess.Popen(['sh', '-c', script])
 
 

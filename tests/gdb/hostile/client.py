@@ -9,7 +9,7 @@ import tempfile
 import time
 
 # What no answer takes, in seconds.
-PATIENCE = 60
+PATIENCE = 300
 
 
 class Machine:
