@@ -428,7 +428,8 @@ static void *trap_meanwhile(void *unused)
     const struct timespec moment = {.tv_nsec = 20000000};
 
     (void)unused;
-    nanosleep(&moment, NULL);
+    while (number_at(meanwhile.guest->data) == 0)
+        nanosleep(&moment, NULL);
     set_traps(DATA_GPA, PAGE, HV_MEMORY_WRITE);
     const uint32_t counted = number_at(meanwhile.guest->data);
     nanosleep(&moment, NULL);
