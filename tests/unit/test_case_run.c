@@ -31,6 +31,8 @@ static struct {
     size_t steps_begun;
     /* Of the step with which it is interrupted; 0: it is not. */
     size_t interrupt_at;
+    /* Is written to when a step begins; 0: there is nobody to hear of it. */
+    int tell_of_step;
     bool has_ended;
 } rig;
 
@@ -95,6 +97,8 @@ static void on_step(void *context, size_t index)
     (void)context;
     ck_assert_uint_eq(index, rig.steps_begun);
     rig.steps_begun++;
+    if (rig.tell_of_step != 0)
+        ck_assert_int_eq(write(rig.tell_of_step, "s", 1), 1);
     if (rig.steps_begun == rig.interrupt_at)
         interrupt_soon();
 }
@@ -286,18 +290,22 @@ END_TEST
 START_TEST(time_in_which_the_runner_was_stopped_does_not_count)
 {
     const pid_t self = getpid();
-    const pid_t stopper = fork();
+    int began[2];
 
+    ck_assert_int_eq(pipe(began), 0);
+    rig.tell_of_step = began[1];
+    const pid_t stopper = fork();
     if (stopper == 0) {
-        const struct timespec soon = {.tv_nsec = 200000000};
-        const struct timespec later = {.tv_sec = 2};
-        nanosleep(&soon, NULL);
+        const struct timespec while_it_prints = {.tv_sec = 4};
+        char byte;
+        if (read(began[0], &byte, 1) != 1)
+            _exit(1);
         (void)kill(self, SIGSTOP);
-        nanosleep(&later, NULL);
+        nanosleep(&while_it_prints, NULL);
         (void)kill(self, SIGCONT);
         _exit(0);
     }
-    play("wait:800 print:one", "[[step]]\nexpect = 'one'\ntimeout = '500ms'\n");
+    play("wait:1000 print:one", "[[step]]\nexpect = 'one'\ntimeout = '2s'\n");
     ck_assert_int_eq(waitpid(stopper, NULL, 0), stopper);
     check_passed();
 }
@@ -477,7 +485,7 @@ END_TEST
 
 /* ---- KTAP ---- */
 
-static const char TAP_STEP[] = "[[step]]\nktap = 'console'\ntimeout = '2s'\n";
+static const char TAP_STEP[] = "[[step]]\nktap = 'console'\n";
 
 START_TEST(tests_on_the_console_are_results)
 {
@@ -506,7 +514,8 @@ END_TEST
 
 START_TEST(a_stream_that_stops_is_out_of_time)
 {
-    play("print:KTAP_version_1 print:1..2 print:ok_1_a", TAP_STEP);
+    play("print:KTAP_version_1 print:1..2 print:ok_1_a", "[[step]]\nexpect = 'ok 1 a'\n"
+                                                         "[[step]]\nktap = 'console'\ntimeout = '500ms'\n");
     check_ended(RESULT_FAILED, "the tests that were planned have not all come");
     ck_assert_uint_ge(rig.result->subtest_count, 1);
 }
@@ -635,7 +644,7 @@ START_TEST(a_flood_is_bounded)
     struct stat status;
     char path[128];
 
-    play("flood:80 print:one", "[[step]]\nexpect = 'one'\n");
+    play("flood:80 print:one", "[[step]]\nexpect = 'one'\ntimeout = '1h'\n");
     check_passed();
     (void)snprintf(path, sizeof(path), "%s/console.log", rig.folder);
     ck_assert_int_eq(stat(path, &status), 0);
@@ -647,7 +656,7 @@ END_TEST
 
 START_TEST(bytes_without_lines_are_bounded)
 {
-    play("binary:8 print: print:one", "[[step]]\nexpect = '^one'\n");
+    play("binary:8 print: print:one", "[[step]]\nexpect = '^one'\ntimeout = '1h'\n");
     check_passed();
 }
 END_TEST
