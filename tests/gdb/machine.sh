@@ -2,7 +2,7 @@
 # Running a session of gdb with a machine: what `run` and `linux` share. Sourced by them; $here is this folder, $quire the
 # program, $session the session's name, $subject what it is about.
 
-limit=${QUIRE_SESSION_SECONDS:-300}
+limit=${QUIRE_SESSION_SECONDS:-800}
 machine=''
 scratch=$(mktemp -d)
 
