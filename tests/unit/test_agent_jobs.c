@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_MILLISECONDS = 60000 };
+enum { PATIENCE_MILLISECONDS = 300000 };
 
 static struct event_loop *loop;
 static struct agent_server *server;
@@ -411,7 +411,7 @@ START_TEST(whoever_leaves_ends_the_command)
     pid = atoi(jobs[0].texts[AGENT_STDOUT]);
     ck_assert_int_eq(kill(pid, 0), 0);
     agent_client_destroy(jobs[0].client);
-    for (int i = 0; i < 600 && kill(pid, 0) == 0; i++)
+    for (int i = 0; i < 3000 && kill(pid, 0) == 0; i++)
         usleep(100000);
     ck_assert_int_lt(kill(pid, 0), 0);
 }
@@ -484,11 +484,11 @@ START_TEST(a_put_that_is_given_up_leaves_nothing)
     ck_assert_int_eq(agent_client_put(connect_job(&jobs[0]), &file, &error), 0);
     ck_assert_uint_eq(agent_client_write(jobs[0].client, (const uint8_t *)"content", 7), 7);
     wait_until(&jobs[0], AGENT_CLIENT_RUNNING);
-    for (int i = 0; i < 600 && count_files() < 2; i++)
+    for (int i = 0; i < 3000 && count_files() < 2; i++)
         usleep(100000);
     ck_assert_uint_eq(count_files(), 2);
     agent_client_destroy(jobs[0].client);
-    for (int i = 0; i < 600 && count_files() > 1; i++)
+    for (int i = 0; i < 3000 && count_files() > 1; i++)
         usleep(100000);
     ck_assert_uint_eq(count_files(), 1);
 }
@@ -503,11 +503,11 @@ START_TEST(a_put_whose_agent_dies_leaves_nothing)
     ck_assert_int_eq(agent_client_put(connect_job(&jobs[0]), &file, &error), 0);
     ck_assert_uint_eq(agent_client_write(jobs[0].client, (const uint8_t *)"content", 7), 7);
     wait_until(&jobs[0], AGENT_CLIENT_RUNNING);
-    for (int i = 0; i < 600 && count_files() < 2; i++)
+    for (int i = 0; i < 3000 && count_files() < 2; i++)
         usleep(100000);
     kill(agent, SIGKILL);
     ck_assert_int_eq(end(&jobs[0])->kind, AGENT_OUTCOME_LOST);
-    for (int i = 0; i < 600 && count_files() > 1; i++)
+    for (int i = 0; i < 3000 && count_files() > 1; i++)
         usleep(100000);
     ck_assert_uint_eq(count_files(), 1);
     ck_assert_int_lt(access(path, F_OK), 0);
