@@ -268,7 +268,8 @@ START_TEST(who_does_not_read_is_not_listened_to)
     static const char line[] = "{\"do\":\"vcpus\"}\n";
     unsigned asked = 0;
 
-    start(FAKE_MACHINE_MAX_VCPUS);
+    /* An answer for so many is some 10 KB. */
+    start(32);
     const int fd = enter(), other = enter();
     while (asked < 100000 && send(fd, line, strlen(line), MSG_NOSIGNAL) == (ssize_t)strlen(line)) {
         asked++;
