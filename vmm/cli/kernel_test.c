@@ -23,9 +23,11 @@
 enum {
     /* What the machine has said itself: the end of it. */
     LOG_MOST = 8192,
-    /* For the guest to power off, and for a machine that is killed to be gone. */
+    /* For the guest to power off, and for a machine to say why it ends. */
     POWER_OFF_MILLISECONDS = 10000,
-    KILLED_MILLISECONDS = 5000,
+    REASON_MILLISECONDS = 5000,
+    /* For one that is killed to be gone: it takes long only where the host is busy, or has much memory to take back. */
+    KILLED_MILLISECONDS = 60000,
     TICK_MILLISECONDS = 1000,
     /* Of the console, in a report. */
     SHOWN_LINES = 25,
@@ -363,7 +365,7 @@ static void end_machine(struct kernel_test *test, const struct exec_end *end)
     if (!test->machine_has_ended && can_power_off(test, end))
         power_off(test);
     else if (!test->machine_has_ended && end->kind == EXEC_LOST)
-        wait_for_end(test, NULL, KILLED_MILLISECONDS); /* it has closed its socket, and may be about to say why */
+        wait_for_end(test, NULL, REASON_MILLISECONDS); /* it has closed its socket, and may be about to say why */
     if (test->machine_has_ended)
         return;
     test->was_killed = true;
