@@ -29,7 +29,7 @@ enum {
     CTRL_A = 0x01,
     /* What the host's side holds for a reader, and more than a pipe, socket or pty holds besides. */
     RING_SIZE = 64 << 10,
-    MORE_THAN_ANY_BUFFER = 1 << 20,
+    MORE_THAN_ANY_BUFFER = 1 << 19,
 };
 
 static struct event_loop *loop;
