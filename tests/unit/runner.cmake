@@ -5,4 +5,5 @@ endforeach()
 quire_unit_test(runner_session ROOTS vmm devices memory-shared LIBRARIES quire_session
                 SOURCES runner_fixture.c fake_case_run.c)
 quire_unit_test(runner_progress ROOTS vmm devices memory-shared LIBRARIES quire_session util)
+quire_unit_test(runner_interrupts ROOTS vmm devices memory-shared LIBRARIES quire_session)
 quire_unit_test(test_options ROOTS vmm memory-shared LIBRARIES quire_cli)

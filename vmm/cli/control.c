@@ -1,5 +1,6 @@
 #include "vmm/cli/control.h"
 
+#include "devices/host/signals.h"
 #include "vmm/control/control_client.h"
 #include "vmm/machine/outcome.h"
 
@@ -47,7 +48,8 @@ static int open_partial(const char *file, struct error *error)
     strcpy(partial, name);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    if (!signal_is_ignored(SIGHUP))
+        sigaction(SIGHUP, &action, NULL);
     return fd;
 }
 

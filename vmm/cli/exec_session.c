@@ -1,5 +1,6 @@
 #include "vmm/cli/exec_session.h"
 
+#include "devices/host/signals.h"
 #include "memory/support/log.h"
 #include "vmm/console/terminal.h"
 #include "vmm/machine/outcome.h"
@@ -163,7 +164,8 @@ static int open_signals(void)
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGTERM);
-    sigaddset(&mask, SIGHUP);
+    if (!signal_is_ignored(SIGHUP))
+        sigaddset(&mask, SIGHUP);
     sigaddset(&mask, SIGQUIT);
     sigaddset(&mask, SIGWINCH);
     sigaddset(&mask, SIGCONT);

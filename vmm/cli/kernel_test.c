@@ -1,6 +1,7 @@
 #include "vmm/cli/kernel_test.h"
 
 #include "devices/host/event_loop.h"
+#include "devices/host/signals.h"
 #include "vmm/agent/client.h"
 #include "vmm/cli/exec_session.h"
 #include "vmm/machine/outcome.h"
@@ -300,7 +301,8 @@ static sigset_t ending_signals(void)
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGTERM);
-    sigaddset(&mask, SIGHUP);
+    if (!signal_is_ignored(SIGHUP))
+        sigaddset(&mask, SIGHUP);
     sigaddset(&mask, SIGQUIT);
     return mask;
 }

@@ -1,6 +1,7 @@
 #include "vmm/machine/machine.h"
 
 #include "devices/bus.h"
+#include "devices/host/signals.h"
 #include "memory/x86/layout.h"
 #include "vmm/agent/agent_server.h"
 #include "vmm/console/serial_host.h"
@@ -542,7 +543,8 @@ static int step_signals(struct machine *machine, struct error *error)
     sigaddset(&mask, SIGUSR1);
     sigaddset(&mask, SIGWINCH);
     sigaddset(&mask, SIGINT);
-    sigaddset(&mask, SIGHUP);
+    if (!signal_is_ignored(SIGHUP))
+        sigaddset(&mask, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &mask, NULL);
     signal(SIGPIPE, SIG_IGN);
     /* A file that may grow no more is an error of the write. */

@@ -1,5 +1,7 @@
 #include "vmm/runner/interrupts.h"
 
+#include "devices/host/signals.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 
 struct interrupts {
     struct event_loop *loop;
+    sigset_t signals;
     int fd;
     unsigned count;
     interrupts_callback *callback;
@@ -26,24 +29,19 @@ static void on_signal(void *context, uint32_t events)
         interrupts->callback(interrupts->context, (int)info.ssi_signo, ++interrupts->count);
 }
 
-static sigset_t all_of_them(void)
+static int open_signals(struct interrupts *interrupts)
 {
-    sigset_t signals;
+    sigset_t *signals = &interrupts->signals;
 
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGHUP);
-    return signals;
-}
-
-static int open_signals(void)
-{
-    const sigset_t signals = all_of_them();
-
-    (void)sigprocmask(SIG_BLOCK, &signals, NULL);
+    (void)sigemptyset(signals);
+    (void)sigaddset(signals, SIGINT);
+    (void)sigaddset(signals, SIGTERM);
+    if (!signal_is_ignored(SIGHUP))
+        (void)sigaddset(signals, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    interrupts->fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    return interrupts->fd;
 }
 
 struct interrupts *interrupts_create(struct event_loop *loop, interrupts_callback *callback, void *context,
@@ -55,8 +53,8 @@ struct interrupts *interrupts_create(struct event_loop *loop, interrupts_callbac
         (void)error_set(error, ERROR_HOST, "out of memory");
         return NULL;
     }
-    *interrupts = (struct interrupts){.loop = loop, .fd = open_signals(), .callback = callback, .context = context};
-    if (interrupts->fd < 0)
+    *interrupts = (struct interrupts){.loop = loop, .callback = callback, .context = context};
+    if (open_signals(interrupts) < 0)
         (void)error_set(error, ERROR_HOST, "signals cannot be waited for: %s", strerror(errno));
     else if (event_loop_add(loop, interrupts->fd, EPOLLIN, on_signal, interrupts, error) == 0)
         return interrupts;
@@ -71,14 +69,11 @@ int interrupts_fd(const struct interrupts *interrupts)
 
 void interrupts_release(struct interrupts *interrupts)
 {
-    const sigset_t signals = all_of_them();
-
     event_loop_remove(interrupts->loop, interrupts->fd);
-    /* Where they are ignored, as shells have it in what they run behind them, they were taken nevertheless. */
+    /* Where SIGINT is ignored, as shells have it in what they run behind them, it was taken nevertheless. */
     (void)signal(SIGINT, SIG_DFL);
     (void)signal(SIGTERM, SIG_DFL);
-    (void)signal(SIGHUP, SIG_DFL);
-    (void)sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    (void)sigprocmask(SIG_UNBLOCK, &interrupts->signals, NULL);
 }
 
 void interrupts_destroy(struct interrupts *interrupts)

@@ -1,6 +1,7 @@
 /*
  * The signals with which a user, or whoever looks after a job, ends this process: SIGINT, SIGTERM and SIGHUP, as events
- * of a loop. SIGPIPE is ignored from then on: who reads no more is found out by writing.
+ * of a loop; not SIGHUP where it is ignored, as under nohup(1). SIGPIPE is ignored from then on: who reads no more is
+ * found out by writing.
  */
 #ifndef VMM_RUNNER_INTERRUPTS_H
 #define VMM_RUNNER_INTERRUPTS_H
