@@ -6,6 +6,7 @@
  *     read            waits for a line on the console, and prints it in brackets
  *     flood:MIB       so much on the console, in lines; binary:MIB the same of all bytes, and no line ends
  *     end:NAME:STATUS says on descriptor 3 that it ends so, and does
+ *     waits:NAME:STATUS   says on descriptor 3 that it would end so, but waits
  *     wait:MS         does nothing for a while
  *     hangup          takes a client of the agent's socket, and leaves it at once
  *     agent:N         is the agent for N of its clients, one after the other; the guest is this host
@@ -326,6 +327,13 @@ static void end_as(char *argument)
     end(name, atoi(argument));
 }
 
+static void wait_as(char *argument)
+{
+    const char *name = strsep(&argument, ":");
+
+    dprintf(3, "waits %s %d the guest did that\n", name, atoi(argument));
+}
+
 static void wait_for(unsigned ms)
 {
     const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
@@ -355,6 +363,8 @@ static void obey(char *word, int listener)
         flood((unsigned)atoi(argument), word[0] == 'b');
     else if (strcmp(word, "end") == 0)
         end_as(argument);
+    else if (strcmp(word, "waits") == 0)
+        wait_as(argument);
     else if (strcmp(word, "wait") == 0)
         wait_for((unsigned)atoi(argument));
     else if (strcmp(word, "hangup") == 0)

@@ -278,6 +278,57 @@ START_TEST(a_time_out_says_where_everybody_was)
 }
 END_TEST
 
+static void check_dumped(void)
+{
+    char *dump = read_file("vmcore");
+
+    ck_assert_pstr_eq(dump, "a dump");
+    free(dump);
+    check_no_process();
+}
+
+START_TEST(a_guest_that_crashes_leaves_a_dump)
+{
+    rig.settings.dumps = true;
+    play("print:one waits:panic:3 print:two", "[[step]]\nexpect = 'one'\n[[step]]\nexpect = 'three'\n");
+    check_ended(RESULT_FAILED, "step 2 of 2, expect three: the machine ended: the guest did that");
+    ck_assert_ptr_nonnull(strstr(rig.result->steps[1].detail, "vCPU 0: halted at"));
+    ck_assert_ptr_nonnull(strstr(rig.result->console, "two"));
+    check_dumped();
+}
+END_TEST
+
+/* What it has printed may come later than that it has crashed. */
+START_TEST(a_crash_that_is_expected_is_an_end)
+{
+    rig.settings.dumps = true;
+    play("waits:triple-fault:3 print:one", "expect-trouble = ['triple-fault']\n[[step]]\nexpect = 'one'\n"
+                                           "[[step]]\nexpect-exit = 'triple-fault'\n");
+    check_passed();
+    ck_assert_ptr_null(read_file("vmcore"));
+    check_no_process();
+}
+END_TEST
+
+START_TEST(a_machine_that_waits_in_vain_for_a_look_is_given_up)
+{
+    rig.settings.dumps = true;
+    play("deaf waits:panic:3", "[[step]]\nexpect = 'one'\n");
+    check_ended(RESULT_FAILED, "the machine ended: the guest did that");
+    ck_assert_ptr_null(read_file("vmcore"));
+    check_no_process();
+}
+END_TEST
+
+START_TEST(a_machine_that_waits_and_is_killed_is_the_hosts)
+{
+    rig.settings.dumps = true;
+    play("waits:panic:3 vanish", "[[step]]\nexpect = 'one'\n");
+    check_ended(RESULT_BROKEN, "ended with status 137 after it had said: the guest did that");
+    check_no_process();
+}
+END_TEST
+
 START_TEST(a_machine_that_does_not_answer_is_given_up)
 {
     rig.settings.dumps = true;
@@ -1020,6 +1071,10 @@ int main(void)
     tcase_add_test(steps, a_machine_goes_with_the_last_step);
     tcase_add_test(steps, what_must_not_come_fails_at_once);
     tcase_add_test(steps, a_time_out_says_where_everybody_was);
+    tcase_add_test(steps, a_guest_that_crashes_leaves_a_dump);
+    tcase_add_test(steps, a_crash_that_is_expected_is_an_end);
+    tcase_add_test(steps, a_machine_that_waits_in_vain_for_a_look_is_given_up);
+    tcase_add_test(steps, a_machine_that_waits_and_is_killed_is_the_hosts);
     tcase_add_test(steps, a_machine_that_does_not_answer_is_given_up);
     tcase_add_test(steps, all_steps_together_have_a_limit);
     tcase_add_test(steps, a_limit_that_is_over_before_the_first_step_counts);

@@ -34,6 +34,18 @@ static void tell(int fd, const char *name, int status, const char *text)
         (void)dprintf(fd, "%s %d %s\n", name, status, text);
 }
 
+/* Not the end yet, but what it would have been. */
+static void on_waits(void *context, const struct machine_outcome *outcome)
+{
+    const int *fd = context;
+    char text[640];
+    char name[64];
+
+    machine_outcome_describe(outcome, text, sizeof(text));
+    (void)snprintf(name, sizeof(name), MACHINE_WAITS "%s", machine_outcome_name(outcome));
+    tell(*fd, name, machine_outcome_status(outcome), text);
+}
+
 static void report_outcome(const struct machine *machine, const struct machine_outcome *outcome, const struct log *log,
                            int status_fd)
 {
@@ -58,6 +70,7 @@ static int run(const struct config *config, int status_fd)
         tell(status_fd, "refused", status_of_error(&error), error.text);
         return report(&error);
     }
+    machine_tell_crash(machine, on_waits, &status_fd);
     machine_run(machine, &outcome);
     machine_close_console(machine);
     report_outcome(machine, &outcome, &log, status_fd);

@@ -79,6 +79,10 @@ struct machine {
     /* owner: the main thread, as for all below */
     struct machine_outcome outcome;
     bool power_button_pressed;
+
+    /* Who is told that it waits after a crash. */
+    machine_waits_callback *on_waits;
+    void *waits_context;
 };
 
 /* ---- What happens to a running machine ---- */
@@ -249,8 +253,13 @@ static void on_event(void *context, uint32_t events)
     machine->outcome = machine->happened;
     machine->happened = (struct machine_outcome){.event = MACHINE_NO_EVENT};
     pthread_mutex_unlock(&machine->lock);
-    if (machine->outcome.event == MACHINE_NO_EVENT || gdb_stub_takes_crash(machine->gdb, &machine->outcome))
+    if (machine->outcome.event == MACHINE_NO_EVENT)
         return;
+    if (gdb_stub_takes_crash(machine->gdb, &machine->outcome)) {
+        if (machine->on_waits != NULL)
+            machine->on_waits(machine->waits_context, &machine->outcome);
+        return;
+    }
     if (!restarts(machine, machine->outcome.event)) {
         event_loop_stop(machine->loop);
         return;
@@ -267,6 +276,12 @@ static void on_event(void *context, uint32_t events)
     (void)snprintf(machine->outcome.text, sizeof(machine->outcome.text), "the machine cannot start again: %.400s",
                    error.text);
     event_loop_stop(machine->loop);
+}
+
+void machine_tell_crash(struct machine *machine, machine_waits_callback *callback, void *context)
+{
+    machine->on_waits = callback;
+    machine->waits_context = context;
 }
 
 void machine_run(struct machine *machine, struct machine_outcome *outcome)

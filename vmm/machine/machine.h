@@ -23,6 +23,14 @@ struct machine;
  */
 int machine_create(const struct config *config, struct log *log, struct machine **ret_machine, struct error *error);
 
+typedef void machine_waits_callback(void *context, const struct machine_outcome *outcome);
+
+/*
+ * The guest has crashed, and the machine does not end, but waits for a debugger (gdb.on-crash): tells of what would
+ * have been its end, in machine_run(), on its thread and in its sandbox. Before machine_run().
+ */
+void machine_tell_crash(struct machine *machine, machine_waits_callback *callback, void *context);
+
 /* Runs it until it ends; restarts happen inside. The calling thread serves the event loop, in its sandbox. */
 void machine_run(struct machine *machine, struct machine_outcome *outcome);
 

@@ -37,6 +37,9 @@ struct machine_outcome {
     char text[512];
 };
 
+/* In front of what --status-fd says of a machine that waits for a debugger after a crash. */
+#define MACHINE_WAITS "waits "
+
 /* Exit statuses of quire, and what a crash, an orderly end, and so on, come to. */
 enum {
     EXIT_STATUS_ORDERLY = 0,

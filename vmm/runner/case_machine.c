@@ -56,11 +56,20 @@ static void on_log(void *context, const char *bytes, size_t length)
     case_file_write(&run->machine_log, bytes, length);
 }
 
+static void on_waits(void *context)
+{
+    struct case_run *run = context;
+
+    run->machine_waits = true;
+    case_advance(run);
+}
+
 static void on_end(void *context)
 {
     struct case_run *run = context;
 
     run->machine_has_ended = true;
+    run->machine_is_gone = true;
     console_watch_finish(run->watch);
     case_advance(run);
 }
@@ -131,10 +140,13 @@ static int adapt(struct case_run *run, struct config *config, struct error *erro
     if (scenario_wants_agent(run->scenario, config) &&
         set_socket(run, config, "agent.listen", "agent", &run->agent_address, error) < 0)
         return -1;
-    if (scenario_wants_gdb(run->scenario, config) &&
+    if ((run->settings.dumps || scenario_wants_gdb(run->scenario, config)) &&
         set_socket(run, config, "gdb.listen", "gdb", &run->gdb_address, error) < 0)
         return -1;
-    return 0;
+    /* A guest that has crashed is looked at before its machine ends, unless that is to start again. */
+    if (!run->settings.dumps || config->machine.on_panic == CONFIG_ACTION_RESTART)
+        return 0;
+    return config_set(config, "quire test", "gdb.on-crash", "wait", error);
 }
 
 /* Writes a small file. */
@@ -215,7 +227,7 @@ static int open_files(struct case_run *run, struct error *error)
 int case_start_machine(struct case_run *run, struct error *error)
 {
     const struct machine_process_handlers handlers = {
-        .console = on_console, .log = on_log, .ended = on_end, .context = run};
+        .console = on_console, .log = on_log, .waits = on_waits, .ended = on_end, .context = run};
     struct config config = {0};
     int result = scenario_case_config(run->scenario, run->index, run->settings.options, &config, error);
 

@@ -64,7 +64,11 @@ struct case_run {
 
     enum case_phase phase;
     struct machine_process *machine;
+    /* Its guest has crashed, and it waits to be looked at. */
+    bool machine_waits;
+    /* For steps, it runs no more; its process has gone. */
     bool machine_has_ended;
+    bool machine_is_gone;
     char *kernel;
     /* The file that it runs from. */
     char *machine_path;

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What a kernel that panics may take to print its trace, and to have its machine end. */
+/* What a kernel that panics may take to print its trace, and what it printed to come, and to have its machine end. */
 static const uint64_t PANIC_NS = 2 * NS_PER_S;
 /* This process was stopped meanwhile, or got no time, if a timer comes that late. */
 static const uint64_t LATE_NS = NS_PER_S;
@@ -257,13 +257,13 @@ static void begin_ending(struct case_run *run)
     run->phase = CASE_ENDING;
     case_set_timer(run, CASE_TIMER_CASE, 0);
     case_set_timer(run, CASE_TIMER_PANIC, 0);
-    if (!run->machine_has_ended)
+    if (!run->machine_is_gone)
         machine_process_kill(run->machine);
 }
 
 static void fail_step(struct case_run *run)
 {
-    if (run->machine_has_ended) {
+    if (run->machine_is_gone) {
         finish_step(run);
         begin_ending(run);
         return;
@@ -330,17 +330,18 @@ static void conclude(struct case_run *run)
 
 void case_advance(struct case_run *run)
 {
-    if (run->phase == CASE_STEPS && run->timers[CASE_TIMER_PANIC] == 0 && case_has_panicked(run))
+    if (run->phase == CASE_STEPS && run->timers[CASE_TIMER_PANIC] == 0 && !run->machine_has_ended &&
+        (run->machine_waits || case_has_panicked(run)))
         case_set_timer(run, CASE_TIMER_PANIC, clock_now_ns() + PANIC_NS);
     if (run->phase == CASE_STEPS)
         take_steps(run);
-    if (run->phase == CASE_POST_MORTEM && run->machine_has_ended)
+    if (run->phase == CASE_POST_MORTEM && run->machine_is_gone)
         post_mortem_stop(run);
     if (run->phase == CASE_POST_MORTEM && run->post_mortem == NULL) {
         finish_step(run);
         begin_ending(run);
     }
-    if (run->phase == CASE_ENDING && run->machine_has_ended)
+    if (run->phase == CASE_ENDING && run->machine_is_gone)
         conclude(run);
     else
         arm(run);
@@ -408,7 +409,10 @@ static void serve_timer(struct case_run *run, enum case_timer timer)
         control_job_wake(run->post_mortem != NULL ? run->post_mortem : run->at.control);
         break;
     case CASE_TIMER_PANIC:
-        case_step_fail(run, "the guest's kernel panicked");
+        if (run->machine_waits)
+            run->machine_has_ended = true;
+        else
+            case_step_fail(run, "the guest's kernel panicked");
         break;
     case CASE_TIMER_POST_MORTEM:
         post_mortem_stop(run);

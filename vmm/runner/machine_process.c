@@ -12,14 +12,56 @@ struct machine_process {
     struct child *child;
     struct machine_end end;
     bool was_killed;
-    /* What --status-fd has said so far. */
-    char line[sizeof(struct machine_end)];
+    /* What --status-fd has said last; and of its next line so far. */
+    bool has_said;
+    struct machine_end said;
+    bool waits;
+    char line[sizeof(struct machine_end) + sizeof(MACHINE_WAITS)];
     size_t line_used;
 };
 
 bool machine_end_is_hosts(const struct machine_end *end)
 {
     return end->status == EXIT_STATUS_USAGE || end->status == EXIT_STATUS_HOST_FAILED;
+}
+
+/* "NAME STATUS TEXT", or the same behind "waits". */
+static void take_line(struct machine_process *process)
+{
+    const bool waits = strncmp(process->line, MACHINE_WAITS, strlen(MACHINE_WAITS)) == 0;
+    const char *line = process->line + (waits ? strlen(MACHINE_WAITS) : 0);
+    struct machine_end said = {0};
+    int text_at = 0;
+
+    if (sscanf(line, "%31s %d %n", said.name, &said.status, &text_at) != 2 || text_at == 0)
+        return;
+    (void)snprintf(said.text, sizeof(said.text), "%s", line + text_at);
+    process->said = said;
+    process->has_said = true;
+    process->waits = process->waits || waits;
+}
+
+static void end_line(struct machine_process *process)
+{
+    process->line[process->line_used] = '\0';
+    process->line_used = 0;
+    take_line(process);
+}
+
+static void on_status(struct machine_process *process, const char *bytes, size_t length)
+{
+    const bool waited = process->waits;
+
+    for (size_t i = 0; i < length; i++) {
+        if (bytes[i] == '\n')
+            end_line(process);
+        else if (process->line_used < sizeof(process->line) - 1)
+            process->line[process->line_used++] = bytes[i];
+    }
+    if (!process->waits || waited)
+        return;
+    process->end = process->said;
+    process->handlers.waits(process->handlers.context);
 }
 
 static void on_output(void *context, enum child_stream stream, const char *bytes, size_t length)
@@ -31,44 +73,35 @@ static void on_output(void *context, enum child_stream stream, const char *bytes
     } else if (stream == CHILD_STDERR) {
         process->handlers.log(process->handlers.context, bytes, length);
     } else {
-        const size_t room = sizeof(process->line) - 1 - process->line_used;
-        const size_t taken = length < room ? length : room;
-        memcpy(process->line + process->line_used, bytes, taken);
-        process->line_used += taken;
+        on_status(process, bytes, length);
     }
 }
 
-/* "NAME STATUS TEXT" */
-static void read_line(struct machine_process *process)
+static void conclude(struct machine_process *process)
 {
+    const int status = child_status(process->child);
     struct machine_end *end = &process->end;
-    int text_at = 0;
-    int status;
 
-    process->line[process->line_used] = '\0';
-    process->line[strcspn(process->line, "\n")] = '\0';
-    end->status = child_status(process->child);
-    const bool has_said = sscanf(process->line, "%31s %d %n", end->name, &status, &text_at) == 2 && text_at > 0;
-    if (has_said && (status == end->status || process->was_killed)) {
-        end->status = status;
-        (void)snprintf(end->text, sizeof(end->text), "%s", process->line + text_at);
+    if (process->line_used > 0)
+        end_line(process);
+    if (process->has_said && (process->said.status == status || process->was_killed)) {
+        *end = process->said;
         return;
     }
-    (void)snprintf(end->name, sizeof(end->name), "killed");
-    if (has_said)
-        (void)snprintf(end->text, sizeof(end->text), "the machine's process ended with status %d after it had said: %s",
-                       end->status, process->line + text_at);
+    *end = (struct machine_end){.name = "killed", .status = EXIT_STATUS_HOST_FAILED};
+    if (process->has_said)
+        (void)snprintf(end->text, sizeof(end->text), "the machine's process ended with status %d after it had said: %.500s",
+                       status, process->said.text);
     else
         (void)snprintf(end->text, sizeof(end->text),
-                       "the machine's process ended with status %d, and could not say why", end->status);
-    end->status = EXIT_STATUS_HOST_FAILED;
+                       "the machine's process ended with status %d, and could not say why", status);
 }
 
 static void on_end(void *context)
 {
     struct machine_process *process = context;
 
-    read_line(process);
+    conclude(process);
     process->handlers.ended(process->handlers.context);
 }
 

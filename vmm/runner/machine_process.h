@@ -33,6 +33,11 @@ struct machine_process_handlers {
     /* The guest has printed; the machine has said something itself. Good until it returns. */
     void (*console)(void *context, const char *bytes, size_t length);
     void (*log)(void *context, const char *bytes, size_t length);
+    /*
+     * The guest has crashed, and the machine waits to be looked at, once: machine_process_end() has how it would have
+     * ended, and will have if it is killed now. Of its output some may be still to come.
+     */
+    void (*waits)(void *context);
     /* It has ended, and all of its output has come. It may be destroyed in it. */
     void (*ended)(void *context);
     void *context;
@@ -48,7 +53,7 @@ int machine_process_type(struct machine_process *process, const char *bytes, siz
 /* Ends it by force; ended() follows. */
 void machine_process_kill(struct machine_process *process);
 
-/* Of one that has ended. */
+/* Of one that has ended, or waits. */
 const struct machine_end *machine_process_end(const struct machine_process *process);
 
 /* One that runs is killed; no handler is called any more. Takes NULL. */
