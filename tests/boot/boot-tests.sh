@@ -72,6 +72,7 @@ kernel_boots() {
     gdb_linux "$kernel" 1
     gdb_linux "$kernel" 4
     boot_case maps "$kernel" 2 256 bzImage
+    boot_case dump "$kernel" 2 256 bzImage
     boot_case agent "$kernel" 2 256 bzImage
     boot_case agent-serial "$kernel" 1 256 bzImage
     boot_case agent-init "$kernel" 1 256 bzImage
