@@ -90,8 +90,9 @@ static void conclude(struct machine_process *process)
     }
     *end = (struct machine_end){.name = "killed", .status = EXIT_STATUS_HOST_FAILED};
     if (process->has_said)
-        (void)snprintf(end->text, sizeof(end->text), "the machine's process ended with status %d after it had said: %.500s",
-                       status, process->said.text);
+        (void)snprintf(end->text, sizeof(end->text),
+                       "the machine's process ended with status %d after it had said: %.500s", status,
+                       process->said.text);
     else
         (void)snprintf(end->text, sizeof(end->text),
                        "the machine's process ended with status %d, and could not say why", status);
