@@ -904,6 +904,39 @@ START_TEST(gdb_that_prints_something_else_fails)
 }
 END_TEST
 
+/* What gdb does when it has seen the machine's process go. */
+static void install_gdb_that_waits(const char *script)
+{
+    char text[512];
+
+    (void)snprintf(text, sizeof(text),
+                   "process=$(sed -n 's/^process //p' %s/console.log)\n"
+                   "while kill -0 $process 2>/dev/null; do sleep 0.05; done\n%s",
+                   scratch_folder, script);
+    install_gdb(text);
+}
+
+static const char STEPS_WITH_CRASH[] = "expect-trouble = ['triple-fault']\n[[step]]\nexpect = 'one'\n"
+                                       "[[step]]\ngdb = ['x']\noutput = 'seen'\n"
+                                       "[[step]]\nexpect-exit = 'triple-fault'\n";
+
+START_TEST(gdb_may_see_the_machine_end)
+{
+    install_gdb_that_waits("echo seen");
+    make_socket("print:one wait:1000 end:triple-fault:3", STEPS_WITH_CRASH);
+    check_passed();
+}
+END_TEST
+
+START_TEST(gdb_that_fails_with_the_machine_fails_because_of_it)
+{
+    install_gdb_that_waits("echo it is gone; exit 1");
+    make_socket("print:one wait:1000 end:triple-fault:3", STEPS_WITH_CRASH);
+    check_ended(RESULT_FAILED, "gdb x: the machine ended: the guest did that");
+    ck_assert_ptr_nonnull(strstr(rig.result->steps[1].detail, "it is gone"));
+}
+END_TEST
+
 START_TEST(gdb_that_goes_on_is_ended)
 {
     const int held = install_gdb_that_holds("sleep 1000; exit 0");
@@ -1117,6 +1150,8 @@ int main(void)
     tcase_add_test(steps, gdb_gets_commands_and_its_output_is_matched);
     tcase_add_test(steps, gdb_that_fails_fails);
     tcase_add_test(steps, gdb_that_prints_something_else_fails);
+    tcase_add_test(steps, gdb_may_see_the_machine_end);
+    tcase_add_test(steps, gdb_that_fails_with_the_machine_fails_because_of_it);
     tcase_add_test(steps, gdb_that_goes_on_is_ended);
     tcase_add_test(steps, gdb_that_finds_no_machine_fails);
     tcase_add_test(steps, a_guest_writes_no_commands_of_gdbs);

@@ -221,6 +221,11 @@ bool gdb_stub_restarted(struct gdb_stub *stub)
     return stub == NULL || debugger_restarted(stub->debugger);
 }
 
+bool gdb_stub_has_client(const struct gdb_stub *stub)
+{
+    return stub != NULL && gdb_server_has_client(stub->server);
+}
+
 bool gdb_stub_takes_crash(struct gdb_stub *stub, const struct machine_outcome *outcome)
 {
     char text[sizeof(((struct debug_stop *)NULL)->text)];
@@ -240,7 +245,7 @@ bool gdb_stub_takes_crash(struct gdb_stub *stub, const struct machine_outcome *o
     machine_outcome_describe(outcome, text, sizeof(text));
     if (!debugger_crashed(stub->debugger, outcome->vcpu, outcome->event == MACHINE_GUEST_PANIC, waits, text))
         return false;
-    if (!gdb_server_has_client(stub->server)) {
+    if (!gdb_stub_has_client(stub)) {
         char address[GDB_ADDRESS_TEXT_SIZE];
         log_line(stub->environment.log, LOG_LEVEL_ERROR, "gdb", "%s; it waits for gdb: target remote %s", text,
                  target_of(stub, address));

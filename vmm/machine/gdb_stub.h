@@ -58,6 +58,9 @@ void gdb_stub_hide_points(struct gdb_stub *stub, bool hidden);
 /* The machine has been restarted by itself: whether its vCPUs are to run. */
 bool gdb_stub_restarted(struct gdb_stub *stub);
 
+/* Whether somebody is there already to look at a crash. Takes NULL. */
+bool gdb_stub_has_client(const struct gdb_stub *stub);
+
 /* What happened to the machine, whose vCPUs are parked, is a crash that somebody looks at now. */
 bool gdb_stub_takes_crash(struct gdb_stub *stub, const struct machine_outcome *outcome);
 

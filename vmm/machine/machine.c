@@ -256,7 +256,7 @@ static void on_event(void *context, uint32_t events)
     if (machine->outcome.event == MACHINE_NO_EVENT)
         return;
     if (gdb_stub_takes_crash(machine->gdb, &machine->outcome)) {
-        if (machine->on_waits != NULL)
+        if (machine->on_waits != NULL && !gdb_stub_has_client(machine->gdb))
             machine->on_waits(machine->waits_context, &machine->outcome);
         return;
     }

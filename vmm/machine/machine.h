@@ -26,8 +26,8 @@ int machine_create(const struct config *config, struct log *log, struct machine 
 typedef void machine_waits_callback(void *context, const struct machine_outcome *outcome);
 
 /*
- * The guest has crashed, and the machine does not end, but waits for a debugger (gdb.on-crash): tells of what would
- * have been its end, in machine_run(), on its thread and in its sandbox. Before machine_run().
+ * The guest has crashed, and the machine does not end, but waits for a debugger to come (gdb.on-crash): tells of what
+ * would have been its end, in machine_run(), on its thread and in its sandbox. Before machine_run().
  */
 void machine_tell_crash(struct machine *machine, machine_waits_callback *callback, void *context);
 

@@ -135,6 +135,8 @@ struct step_kind {
     void (*wake)(struct case_run *run);
     /* Time is up: what was waited for, as in "PATTERN has not come on the console". */
     void (*describe)(struct case_run *run, char *text, size_t size);
+    /* The machine has ended: whether the step may come to its own end nevertheless. NULL: it does not. */
+    bool (*outlives)(const struct case_run *run);
     /* Lets go of what it has, whatever came of it. */
     void (*end)(struct case_run *run);
 };

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* The machine's end, which is the better reason, is seen soon after gdb's. */
+static const uint64_t LOST_NS = NS_PER_S;
 /* Of gdb-STEP.log. */
 static const uint64_t LOG_MAX = 16 << 20;
 
@@ -18,6 +20,7 @@ enum { WORDS_MAX = 16 };
 
 struct step_gdb {
     struct child *child;
+    bool has_ended;
     struct line_match output;
     struct case_file log;
     char name[32];
@@ -32,20 +35,28 @@ static void on_output(void *context, enum child_stream stream, const char *bytes
     line_match_feed(&run->at.gdb->output, bytes, length);
 }
 
+static void fail(struct case_run *run)
+{
+    case_step_fail(run, "gdb ended with status %d", child_status(run->at.gdb->child));
+}
+
 static void on_end(void *context)
 {
     struct case_run *run = context;
     struct step_gdb *gdb = run->at.gdb;
     const int status = child_status(gdb->child);
 
+    gdb->has_ended = true;
     if (status == 127)
         case_step_break(run, "gdb cannot be started; is it installed?");
     else if (status != 0)
-        case_step_fail(run, "gdb ended with status %d", status);
-    case_take_match(run, &gdb->output, "what gdb printed");
-    if (run->step_status != RESULT_NOT_RUN)
+        case_set_timer(run, CASE_TIMER_WAKE, clock_now_ns() + LOST_NS);
+    else
+        case_take_match(run, &gdb->output, "what gdb printed");
+    if (status != 0 || run->step_status != RESULT_NOT_RUN)
         case_show_output(run, &gdb->output, "gdb");
-    case_step_pass(run);
+    if (status == 0)
+        case_step_pass(run);
     case_advance(run);
 }
 
@@ -166,10 +177,12 @@ static void start(struct case_run *run)
 
 /* ---- The step ---- */
 
-/* When the machine listens. */
+/* When the machine listens, or has not ended with gdb. */
 static void wake_gdb(struct case_run *run)
 {
-    if (case_listens(run->gdb_address))
+    if (run->at.gdb->has_ended)
+        fail(run);
+    else if (case_listens(run->gdb_address))
         start(run);
     else
         case_set_timer(run, CASE_TIMER_WAKE, clock_now_ns() + CASE_RETRY_NS);
@@ -204,6 +217,14 @@ static void describe_gdb(struct case_run *run, char *text, size_t size)
         case_show_output(run, &run->at.gdb->output, "gdb");
 }
 
+/* A gdb that has looked at a crash lets the machine end when it goes. */
+static bool outlives_machine(const struct case_run *run)
+{
+    const struct step_gdb *gdb = run->at.gdb;
+
+    return gdb != NULL && gdb->child != NULL && !gdb->has_ended;
+}
+
 static void end_gdb(struct case_run *run)
 {
     struct step_gdb *gdb = run->at.gdb;
@@ -218,4 +239,5 @@ static void end_gdb(struct case_run *run)
     free(gdb);
 }
 
-const struct step_kind step_gdb = {.begin = begin_gdb, .wake = wake_gdb, .describe = describe_gdb, .end = end_gdb};
+const struct step_kind step_gdb = {
+    .begin = begin_gdb, .wake = wake_gdb, .describe = describe_gdb, .outlives = outlives_machine, .end = end_gdb};
