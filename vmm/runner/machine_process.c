@@ -58,7 +58,7 @@ static void on_status(struct machine_process *process, const char *bytes, size_t
         else if (process->line_used < sizeof(process->line) - 1)
             process->line[process->line_used++] = bytes[i];
     }
-    if (!process->waits || waited)
+    if (!process->waits || waited || process->handlers.waits == NULL)
         return;
     process->end = process->said;
     process->handlers.waits(process->handlers.context);

@@ -35,7 +35,7 @@ struct machine_process_handlers {
     void (*log)(void *context, const char *bytes, size_t length);
     /*
      * The guest has crashed, and the machine waits to be looked at, once: machine_process_end() has how it would have
-     * ended, and will have if it is killed now. Of its output some may be still to come.
+     * ended, and will have if it is killed now. Of its output some may be still to come. NULL: nobody wants to know.
      */
     void (*waits)(void *context);
     /* It has ended, and all of its output has come. It may be destroyed in it. */
