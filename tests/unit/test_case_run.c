@@ -910,7 +910,7 @@ static void install_gdb_that_waits(const char *script)
     char text[512];
 
     (void)snprintf(text, sizeof(text),
-                   "process=$(sed -n 's/^process //p' %s/console.log)\n"
+                   "until [ -n \"$process\" ]; do sleep 0.05; process=$(sed -n 's/^process //p' %s/console.log); done\n"
                    "while kill -0 $process 2>/dev/null; do sleep 0.05; done\n%s",
                    scratch_folder, script);
     install_gdb(text);
