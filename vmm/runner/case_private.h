@@ -24,6 +24,8 @@
 #define NS_PER_S 1000000000ull
 /* How often something that is not there yet is looked for: a socket of a machine that starts. */
 #define CASE_RETRY_NS (20 * NS_PER_MS)
+/* The machine's end, which is the better reason, is seen soon after the end of what was connected to it. */
+#define CASE_LOST_NS NS_PER_S
 
 enum case_timer {
     /* The step's time is up; the case's. */

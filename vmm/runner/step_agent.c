@@ -21,8 +21,6 @@
 
 /* What a guest may have us store with one step. */
 static const uint64_t FILE_MAX = 4ull << 30;
-/* The machine's end, which is the better reason, is seen soon after the agent's. */
-static const uint64_t LOST_NS = NS_PER_S;
 
 struct step_agent {
     struct case_run *run;
@@ -232,7 +230,7 @@ static void finish(struct step_agent *agent)
     }
     if (outcome->kind == AGENT_OUTCOME_LOST) {
         agent->is_lost = true;
-        case_set_timer(run, CASE_TIMER_WAKE, clock_now_ns() + LOST_NS);
+        case_set_timer(run, CASE_TIMER_WAKE, clock_now_ns() + CASE_LOST_NS);
         return;
     }
     if (outcome->kind == AGENT_OUTCOME_FAILED)

@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The machine's end, which is the better reason, is seen soon after gdb's. */
-static const uint64_t LOST_NS = NS_PER_S;
 /* Of gdb-STEP.log. */
 static const uint64_t LOG_MAX = 16 << 20;
 
@@ -50,7 +48,7 @@ static void on_end(void *context)
     if (status == 127)
         case_step_break(run, "gdb cannot be started; is it installed?");
     else if (status != 0)
-        case_set_timer(run, CASE_TIMER_WAKE, clock_now_ns() + LOST_NS);
+        case_set_timer(run, CASE_TIMER_WAKE, clock_now_ns() + CASE_LOST_NS);
     else
         case_take_match(run, &gdb->output, "what gdb printed");
     if (status != 0 || run->step_status != RESULT_NOT_RUN)

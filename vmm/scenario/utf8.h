@@ -17,8 +17,7 @@
  */
 uint32_t utf8_next(const char *bytes, size_t length, size_t *used);
 
-/* Whether it changes the direction of characters around it, so that lines read as what they are not (Unicode, annex 9).
- */
+/* Whether it changes the direction of others, so that lines read as what they are not (Unicode, annex 9). */
 bool utf8_is_direction(uint32_t character);
 
 /* Writes a character's bytes to out; returns how many. */
