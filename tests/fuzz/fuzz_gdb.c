@@ -102,12 +102,12 @@ static void come(void)
         fake_target_stop(&fake, DEBUG_STOP_INTERRUPTED, 0);
 }
 
+/* The client's end is one of three: the machine goes on, is ended, or has ended by itself. */
 static void leave(void)
 {
-    const unsigned detaches = fake.detaches, kills = fake.kills;
-
     gdb_protocol_disconnect(protocol);
-    require(!fake.is_attached || kills > 0 || fake.detaches > detaches);
+    require(fake.detaches + fake.kills <= 1 && (!fake.is_attached || fake.kills == 1));
+    fake.detaches = 0;
     fake.kills = 0;
 }
 
