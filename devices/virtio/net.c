@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <endian.h>
-#include <errno.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,22 +1,11 @@
-#include "vmm/machine/machine.h"
+#include "vmm/machine/machine_private.h"
 
 #include "devices/bus.h"
 #include "devices/host/signals.h"
 #include "memory/x86/layout.h"
-#include "vmm/agent/agent_server.h"
 #include "vmm/console/serial_host.h"
-#include "vmm/machine/boot.h"
-#include "vmm/machine/fault_log.h"
-#include "vmm/machine/gdb_stub.h"
-#include "vmm/machine/legacy_devices.h"
-#include "vmm/machine/machine_control.h"
-#include "vmm/machine/machine_memory.h"
-#include "vmm/machine/map_report.h"
-#include "vmm/machine/vcpus.h"
-#include "vmm/machine/virtio_devices.h"
 #include "vmm/machine/x86/cpu_features.h"
 #include "vmm/machine/x86/cpuid.h"
-#include "vmm/machine/x86/irqchip.h"
 #include "vmm/maps/device_plan.h"
 #include "vmm/sandbox/sandbox.h"
 
@@ -25,9 +14,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -37,290 +24,6 @@
 #include <unistd.h>
 
 static const uint64_t MMIO_END = 1ull << 48;
-
-struct machine {
-    const struct config *config;
-    struct log *log;
-
-    bool has_vm;
-    int vm_fd;
-    int system_fd;
-    struct memory_plan plan;
-    struct machine_memory memory;
-    /* The space that each vCPU starts in. */
-    hv_vm_space_t *vcpu_spaces;
-    struct fault_log fault_log;
-    struct irqchip irqchip;
-    struct kvm_cpuid2 *supported_cpuid;
-    const struct cpu_feature **hidden;
-    struct bus *ports;
-    struct bus *mmio;
-    struct event_loop *loop;
-    struct serial_host *serial_host;
-    /* NULL: nobody can reach the guest's agent. */
-    struct agent_server *agent;
-    struct legacy_devices devices;
-    struct virtio_devices *virtio;
-    struct boot_sources sources;
-    uint32_t *apic_ids;
-    struct platform platform;
-    /* NULL: nobody can debug the guest. */
-    struct gdb_stub *gdb;
-    /* NULL: there is no control socket. */
-    struct machine_control *control;
-    struct vcpus *vcpus;
-    int signal_fd;
-    /* Written to when `happened` has been filled in. */
-    int event_fd;
-
-    pthread_mutex_t lock;
-    /* What the loop has to act on; guarded by lock. Only the first of several is kept. */
-    struct machine_outcome happened;
-    /* owner: the main thread, as for all below */
-    struct machine_outcome outcome;
-    bool power_button_pressed;
-
-    /* Who is told that it waits after a crash. */
-    machine_waits_callback *on_waits;
-    void *waits_context;
-};
-
-/* ---- What happens to a running machine ---- */
-
-/* Records an event, parks the vCPUs, and wakes the loop. Any thread. */
-static void machine_notify(struct machine *machine, const struct machine_outcome *outcome)
-{
-    const bool crash =
-        machine_outcome_status(outcome) != EXIT_STATUS_ORDERLY && outcome->event != MACHINE_ENDED_BY_USER;
-    const uint64_t one = 1;
-
-    pthread_mutex_lock(&machine->lock);
-    if (machine->happened.event == MACHINE_NO_EVENT)
-        machine->happened = *outcome;
-    pthread_mutex_unlock(&machine->lock);
-    vcpus_request_park(machine->vcpus, crash);
-    /* It cannot be full: the loop empties it, and a second count says nothing more. */
-    ssize_t written = write(machine->event_fd, &one, sizeof(one));
-    (void)written;
-}
-
-static void on_vcpu_stopped(void *context, const struct machine_outcome *outcome)
-{
-    machine_notify(context, outcome);
-}
-
-/* A device's request; on the thread of the vCPU whose access it was. */
-static void on_system_request(void *context, enum system_request request, uint32_t argument)
-{
-    static const enum machine_event events[] = {
-        [SYSTEM_POWER_OFF] = MACHINE_POWERED_OFF,
-        [SYSTEM_RESET] = MACHINE_RESET,
-        [SYSTEM_GUEST_PANIC] = MACHINE_GUEST_PANIC,
-        [SYSTEM_DEBUG_EXIT] = MACHINE_DEBUG_EXIT,
-    };
-    struct machine *machine = context;
-
-    machine_notify(machine, &(struct machine_outcome){
-                                .event = events[request], .argument = argument, .vcpu = vcpus_current(machine->vcpus)});
-}
-
-static void on_worker_failed(void *context, const struct error *error)
-{
-    struct machine_outcome outcome = {.event = MACHINE_HOST_FAILURE, .vcpu = -1};
-
-    memcpy(outcome.text, error->text, sizeof(outcome.text));
-    machine_notify(context, &outcome);
-}
-
-static void press_power_button(void *context)
-{
-    struct machine *machine = context;
-
-    acpi_pm_power_button(machine->devices.acpi_pm);
-}
-
-/* As the guest would. */
-static void reset_by_user(void *context)
-{
-    machine_notify(context, &(struct machine_outcome){.event = MACHINE_RESET, .vcpu = -1});
-}
-
-static void end_by_user(struct machine *machine, uint32_t signal)
-{
-    machine_notify(machine, &(struct machine_outcome){.event = MACHINE_ENDED_BY_USER, .argument = signal, .vcpu = -1});
-}
-
-static void on_console_command(void *context, enum console_command command)
-{
-    struct machine *machine = context;
-
-    switch (command) {
-    case CONSOLE_LEAVE:
-        end_by_user(machine, 0);
-        break;
-    case CONSOLE_POWER_BUTTON:
-        press_power_button(machine);
-        break;
-    case CONSOLE_RESET:
-        reset_by_user(machine);
-        break;
-    case CONSOLE_MAPS:
-        map_report(&machine->memory, machine->log);
-        break;
-    }
-}
-
-/*
- * SIGTERM asks the guest to power off, as its power button would, if it runs; a second one, and other signals, end it.
- * SIGUSR1 shows the maps.
- */
-static void on_signal(void *context, uint32_t events)
-{
-    struct machine *machine = context;
-    struct signalfd_siginfo info;
-
-    (void)events;
-    if (read(machine->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
-        return;
-    if (info.ssi_signo == SIGWINCH) {
-        virtio_devices_terminal_resized(machine->virtio);
-        return;
-    }
-    if (info.ssi_signo == SIGUSR1) {
-        map_report(&machine->memory, machine->log);
-        return;
-    }
-    if (info.ssi_signo == SIGTERM && !machine->power_button_pressed && !gdb_stub_is_stopped(machine->gdb) &&
-        !machine_control_is_paused(machine->control)) {
-        machine->power_button_pressed = true;
-        log_line(machine->log, LOG_LEVEL_INFO, "quire", "SIGTERM: the power button is pressed; once more ends at once");
-        press_power_button(machine);
-        return;
-    }
-    end_by_user(machine, info.ssi_signo);
-}
-
-static bool restarts(const struct machine *machine, enum machine_event event)
-{
-    const struct config *config = machine->config;
-
-    return (event == MACHINE_RESET && config->machine.on_reset == CONFIG_ACTION_RESTART) ||
-           (event == MACHINE_GUEST_PANIC && config->machine.on_panic == CONFIG_ACTION_RESTART);
-}
-
-static int load(struct machine *machine, struct boot_entry *entry, struct error *error)
-{
-    const int result = machine->config->boot.flat != NULL
-                           ? boot_load_flat(&machine->sources, machine->config, machine->vcpu_spaces, entry, error)
-                           : boot_load(&machine->sources, machine->config, &machine->platform, entry, error);
-
-    if (result == 0)
-        gdb_stub_loaded(machine->gdb, entry);
-    return result;
-}
-
-/* Everything back to power-on state, and the guest loaded anew. All vCPUs are parked, and stay so. */
-static int restart(void *context, struct error *error)
-{
-    struct machine *machine = context;
-    struct boot_entry entry;
-
-    legacy_devices_reset(&machine->devices);
-    virtio_devices_reset(machine->virtio);
-    agent_server_restarted(machine->agent);
-    machine_control_restarted(machine->control);
-    if (irqchip_reset(&machine->irqchip, error) < 0 || machine_memory_clear(&machine->memory, error) < 0 ||
-        load(machine, &entry, error) < 0)
-        return -1;
-    vcpus_set_boot(machine->vcpus, &entry);
-    return 0;
-}
-
-/* An event has been recorded: acts on it once all vCPUs are parked. */
-static void on_event(void *context, uint32_t events)
-{
-    struct machine *machine = context;
-    struct error error;
-    uint64_t count;
-
-    (void)events;
-    if (read(machine->event_fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
-        return;
-    /* A debugger may have let them go on since. */
-    vcpus_request_park(machine->vcpus, 0);
-    vcpus_wait_parked(machine->vcpus);
-    pthread_mutex_lock(&machine->lock);
-    machine->outcome = machine->happened;
-    machine->happened = (struct machine_outcome){.event = MACHINE_NO_EVENT};
-    pthread_mutex_unlock(&machine->lock);
-    if (machine->outcome.event == MACHINE_NO_EVENT)
-        return;
-    if (gdb_stub_takes_crash(machine->gdb, &machine->outcome)) {
-        if (machine->on_waits != NULL && !gdb_stub_has_client(machine->gdb))
-            machine->on_waits(machine->waits_context, &machine->outcome);
-        return;
-    }
-    if (!restarts(machine, machine->outcome.event)) {
-        event_loop_stop(machine->loop);
-        return;
-    }
-    char text[sizeof(machine->outcome.text)];
-    machine_outcome_describe(&machine->outcome, text, sizeof(text));
-    log_line(machine->log, LOG_LEVEL_INFO, "quire", "%s; it starts again", text);
-    if (restart(machine, &error) == 0) {
-        if (gdb_stub_restarted(machine->gdb))
-            vcpus_resume(machine->vcpus);
-        return;
-    }
-    machine->outcome = (struct machine_outcome){.event = MACHINE_HOST_FAILURE, .vcpu = -1};
-    (void)snprintf(machine->outcome.text, sizeof(machine->outcome.text), "the machine cannot start again: %.400s",
-                   error.text);
-    event_loop_stop(machine->loop);
-}
-
-void machine_tell_crash(struct machine *machine, machine_waits_callback *callback, void *context)
-{
-    machine->on_waits = callback;
-    machine->waits_context = context;
-}
-
-void machine_run(struct machine *machine, struct machine_outcome *outcome)
-{
-    struct error error;
-
-    machine->outcome = (struct machine_outcome){.event = MACHINE_HOST_FAILURE, .vcpu = -1};
-    if (sandbox_enter(SANDBOX_LOOP, "main", &error) < 0) {
-        memcpy(machine->outcome.text, error.text, sizeof(machine->outcome.text));
-    } else {
-        if (!gdb_stub_holds_start(machine->gdb))
-            vcpus_resume(machine->vcpus);
-        if (event_loop_run(machine->loop, &error) < 0)
-            memcpy(machine->outcome.text, error.text, sizeof(machine->outcome.text));
-    }
-    vcpus_request_park(machine->vcpus, 0);
-    vcpus_wait_parked(machine->vcpus);
-    gdb_stub_exited(machine->gdb, &machine->outcome);
-    *outcome = machine->outcome;
-}
-
-void machine_print_crash(const struct machine *machine, const struct machine_outcome *outcome, FILE *out)
-{
-    const char *newline = atomic_load(&machine->log->raw_terminal) ? "\r\n" : "\n";
-
-    for (unsigned i = 0; i < machine->config->cpu.count; i++) {
-        const struct crash_report *report = vcpus_crash_report(machine->vcpus, i);
-        if (report->valid && (outcome->vcpu < 0 || (unsigned)outcome->vcpu == i))
-            crash_report_print(report, i, newline, out);
-    }
-}
-
-void machine_close_console(struct machine *machine)
-{
-    serial_host_finish(machine->serial_host);
-    virtio_devices_finish(machine->virtio);
-}
-
-/* ---- The steps that build a machine, in their order ---- */
 
 static int step_vm(struct machine *machine, struct error *error)
 {
@@ -457,7 +160,7 @@ static int step_loop(struct machine *machine, struct error *error)
 
 static int step_serial_host(struct machine *machine, struct error *error)
 {
-    const struct console_commands commands = {.command = on_console_command, .context = machine};
+    const struct console_commands commands = {.command = machine_console_command, .context = machine};
 
     machine->serial_host = serial_host_create(machine->config->serial.backend, machine->config->serial.path,
                                               machine->loop, machine->log, &commands, error);
@@ -511,7 +214,7 @@ static int step_devices(struct machine *machine, struct error *error)
         .irq_context = &machine->irqchip,
         .serial_backend = serial_host_backend(machine->serial_host),
         .agent_backend = has_agent_serial ? &agent_backend : NULL,
-        .requests = {.request = on_system_request, .context = machine},
+        .requests = {.request = machine_system_request, .context = machine},
         .log = machine->log,
     };
     if (legacy_devices_create(&machine->devices, &environment, machine->ports, error) < 0)
@@ -533,9 +236,9 @@ static int step_virtio(struct machine *machine, struct error *error)
         .irq_context = &machine->irqchip,
         .vm_fd = machine->vm_fd,
         .log = machine->log,
-        .commands = {.command = on_console_command, .context = machine},
+        .commands = {.command = machine_console_command, .context = machine},
         .agent = machine->agent,
-        .failed = on_worker_failed,
+        .failed = machine_worker_failed,
         .failed_context = machine,
     };
 
@@ -568,22 +271,9 @@ static int step_signals(struct machine *machine, struct error *error)
     machine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (machine->signal_fd < 0 || machine->event_fd < 0)
         return error_set(error, ERROR_HOST, "no descriptor for signals: %s", strerror(errno));
-    if (event_loop_add(machine->loop, machine->signal_fd, EPOLLIN, on_signal, machine, error) < 0)
+    if (event_loop_add(machine->loop, machine->signal_fd, EPOLLIN, machine_on_signal, machine, error) < 0)
         return -1;
-    return event_loop_add(machine->loop, machine->event_fd, EPOLLIN, on_event, machine, error);
-}
-
-static void on_killed(void *context)
-{
-    end_by_user(context, 0);
-}
-
-/* The outcome is the crash's still. */
-static void on_crash_seen(void *context)
-{
-    struct machine *machine = context;
-
-    event_loop_stop(machine->loop);
+    return event_loop_add(machine->loop, machine->event_fd, EPOLLIN, machine_on_event, machine, error);
 }
 
 static int step_gdb(struct machine *machine, struct error *error)
@@ -594,9 +284,9 @@ static int step_gdb(struct machine *machine, struct error *error)
         .loop = machine->loop,
         .log = machine->log,
         .system_fd = machine->system_fd,
-        .restart = restart,
-        .kill = on_killed,
-        .end_crashed = on_crash_seen,
+        .restart = machine_restart,
+        .kill = machine_quit,
+        .end_crashed = machine_crash_seen,
         .context = machine,
     };
 
@@ -614,9 +304,9 @@ static int step_control(struct machine *machine, struct error *error)
         .loop = machine->loop,
         .log = machine->log,
         .gdb = machine->gdb,
-        .press_power_button = press_power_button,
-        .reset = reset_by_user,
-        .quit = on_killed,
+        .press_power_button = machine_press_power_button,
+        .reset = machine_reset_by_user,
+        .quit = machine_quit,
         .context = machine,
     };
 
@@ -675,7 +365,7 @@ static int step_vcpus(struct machine *machine, struct error *error)
         .debugger = gdb_stub_vcpu_side(machine->gdb),
         .cpuid = on_cpuid,
         .enter_sandbox = on_enter_sandbox,
-        .stopped = on_vcpu_stopped,
+        .stopped = machine_vcpu_stopped,
         .context = machine,
     };
     const int result = vcpus_create(&environment, &machine->vcpus, error);
@@ -691,7 +381,7 @@ static int step_load(struct machine *machine, struct error *error)
 {
     struct boot_entry entry;
 
-    if (load(machine, &entry, error) < 0)
+    if (machine_load(machine, &entry, error) < 0)
         return -1;
     log_line(machine->log, LOG_LEVEL_INFO, "quire", "%s: %s, entry at 0x%" PRIx64, machine->config->machine.name,
              entry.description, entry.rip);

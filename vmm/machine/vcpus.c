@@ -1,15 +1,13 @@
 #include "vmm/machine/vcpus.h"
 
+#include "vmm/machine/vcpu_exits.h"
 #include "vmm/machine/x86/boot_state.h"
-#include "vmm/maps/maps.h"
 
 #include <Hypervisor/hvx.h>
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,85 +78,7 @@ struct vcpus {
     struct vcpu_thread threads[];
 };
 
-/* ---- Serving exits, on the vCPU's thread ---- */
-
-static void serve_port(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
-{
-    uint8_t *data = exit->port.data;
-
-    for (uint32_t i = 0; i < exit->port.count; i++, data += exit->port.size) {
-        uint64_t value = 0;
-        if (exit->port.is_write) {
-            memcpy(&value, data, exit->port.size);
-            bus_write(self->group->environment.ports, exit->port.port, exit->port.size, value);
-        } else {
-            value = bus_read(self->group->environment.ports, exit->port.port, exit->port.size);
-            memcpy(data, &value, exit->port.size);
-        }
-    }
-}
-
-/* The bus answers for what no device has: all ones for a read, nothing for a write, as for writes to ROM. */
-static void serve_mmio(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
-{
-    uint64_t value = 0;
-
-    if (exit->memory.access == HV_MEMORY_WRITE) {
-        memcpy(&value, exit->memory.data, exit->memory.length);
-        bus_write(self->group->environment.mmio, exit->memory.gpa, exit->memory.length, value);
-    } else {
-        value = bus_read(self->group->environment.mmio, exit->memory.gpa, exit->memory.length);
-    }
-    hvx_vcpu_complete(self->id, &value);
-}
-
-static void stop(struct vcpu_thread *self, struct machine_outcome *outcome)
-{
-    outcome->vcpu = (int)self->index;
-    self->group->environment.stopped(self->group->environment.context, outcome);
-}
-
-static void stop_for_emulation_failure(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
-{
-    struct machine_outcome outcome = {.event = MACHINE_EMULATION_FAILURE};
-    char bytes[3 * sizeof(exit->emulation.instruction) + 1] = "";
-
-    for (uint32_t i = 0; i < exit->emulation.instruction_size; i++)
-        (void)snprintf(bytes + 3 * i, 4, " %02x", exit->emulation.instruction[i]);
-    (void)snprintf(
-        outcome.text, sizeof(outcome.text),
-        "this host's KVM cannot carry out the instruction%s%s; hide the processor feature that it belongs to "
-        "(cpu.hide), or, if the host emulates KVM in software, run where KVM uses the processor's own "
-        "virtualisation (tools/quickstart finds a way)",
-        bytes[0] != '\0' ? " that begins" : " at RIP", bytes);
-    stop(self, &outcome);
-}
-
-static void stop_for_fault(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
-{
-    struct machine_outcome outcome = {.event = MACHINE_UNHANDLED_EXIT};
-
-    const struct vcpus_environment *environment = &self->group->environment;
-
-    maps_describe_exit(&exit->memory, environment->space_name(environment->context, exit->memory.space), outcome.text,
-                       sizeof(outcome.text));
-    stop(self, &outcome);
-}
-
-static void stop_for_unknown(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
-{
-    struct machine_outcome outcome = {.event = MACHINE_UNHANDLED_EXIT};
-
-    if (exit->unknown.error != 0) {
-        outcome.event = MACHINE_HOST_FAILURE;
-        (void)snprintf(outcome.text, sizeof(outcome.text), "KVM cannot run vCPU %u: %s", self->index,
-                       strerror(exit->unknown.error));
-    } else {
-        (void)snprintf(outcome.text, sizeof(outcome.text), "KVM exit %u, hardware reason 0x%" PRIx64, exit->raw_reason,
-                       exit->unknown.hardware_reason);
-    }
-    stop(self, &outcome);
-}
+/* ---- HLT ---- */
 
 /*
  * HLT in a space where no interrupt can come: the vCPU waits for the machine to end, to stop or to start again. In the
@@ -186,40 +106,15 @@ static void wait_halted_again(struct vcpu_thread *self)
         self->is_halted = false;
 }
 
+/* ---- Running ---- */
+
 static void serve_exit(struct vcpu_thread *self, const hvx_vcpu_exit_t *exit)
 {
-    switch (exit->reason) {
-    case HVX_EXIT_PORT:
-        serve_port(self, exit);
-        break;
-    case HVX_EXIT_MEMORY:
-        /* Devices have registers in the default space only: elsewhere there is nothing that would answer. */
-        if (exit->memory.access == HV_MEMORY_EXEC || exit->memory.policy == HVX_POLICY_STOP ||
-            exit->memory.space != HV_VM_SPACE_DEFAULT)
-            stop_for_fault(self, exit);
-        else
-            serve_mmio(self, exit);
-        break;
-    case HVX_EXIT_SHUTDOWN:
-        stop(self, &(struct machine_outcome){.event = MACHINE_TRIPLE_FAULT});
-        break;
-    case HVX_EXIT_EMULATION_FAILURE:
-        stop_for_emulation_failure(self, exit);
-        break;
-    case HVX_EXIT_UNKNOWN:
-        stop_for_unknown(self, exit);
-        break;
-    case HVX_EXIT_HALT:
+    if (exit->reason == HVX_EXIT_HALT)
         wait_halted(self);
-        break;
-    case HVX_EXIT_NONE:
-    case HVX_EXIT_INTERRUPTED:
-    case HVX_EXIT_DEBUG:
-        break;
-    }
+    else
+        vcpu_exit_serve(&self->group->environment, self->index, self->id, exit);
 }
-
-/* ---- Running ---- */
 
 /* Waits until another vCPU no longer has the guest for itself, or a command comes. */
 static void wait_for_others_turn(struct vcpu_thread *self)
@@ -483,20 +378,26 @@ static int prepare_run(struct vcpu_thread *self, struct error *error)
     return 0;
 }
 
+/* The machine cannot go on with this vCPU. */
+static void fail(struct vcpu_thread *self, const struct error *error)
+{
+    struct machine_outcome outcome = {.event = MACHINE_HOST_FAILURE, .vcpu = (int)self->index};
+
+    memcpy(outcome.text, error->text, sizeof(outcome.text));
+    self->group->environment.stopped(self->group->environment.context, &outcome);
+}
+
 /* Does what somebody wants done on this thread. With the lock held, which is let go meanwhile. */
 static void make_call(struct vcpu_thread *self)
 {
     struct vcpus *group = self->group;
-    struct machine_outcome outcome = {.event = MACHINE_HOST_FAILURE};
     struct error error;
 
     pthread_mutex_unlock(&group->lock);
-    if (prepare_boot(self, &error) == 0) {
+    if (prepare_boot(self, &error) == 0)
         self->call(self->call_context, self->id);
-    } else {
-        memcpy(outcome.text, error.text, sizeof(outcome.text));
-        stop(self, &outcome);
-    }
+    else
+        fail(self, &error);
     pthread_mutex_lock(&group->lock);
     self->call = NULL;
     pthread_cond_broadcast(&group->changed);
@@ -552,13 +453,10 @@ static void *vcpu_thread(void *argument)
         pthread_mutex_unlock(&self->group->lock);
     } else {
         while (park(self) == COMMAND_RUN) {
-            struct machine_outcome outcome = {.event = MACHINE_HOST_FAILURE};
-            if (prepare_run(self, &error) == 0) {
+            if (prepare_run(self, &error) == 0)
                 run_until_commanded(self);
-                continue;
-            }
-            memcpy(outcome.text, error.text, sizeof(outcome.text));
-            stop(self, &outcome);
+            else
+                fail(self, &error);
         }
     }
     hv_vcpu_destroy(self->id);
