@@ -1,6 +1,4 @@
-/*
- * Signals that are not this process's to take.
- */
+/* The signals that end this process, and those that are not its to take. */
 #ifndef DEVICES_HOST_SIGNALS_H
 #define DEVICES_HOST_SIGNALS_H
 
@@ -17,6 +15,19 @@ static inline bool signal_is_ignored(int number)
     struct sigaction action;
 
     return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/*
+ * Those with which a user, or whoever looks after a job, ends a process: SIGINT, SIGTERM, and SIGHUP unless that is
+ * ignored. To be asked before anything is done to them. Any thread.
+ */
+static inline void signals_that_end(sigset_t *ret_signals)
+{
+    (void)sigemptyset(ret_signals);
+    (void)sigaddset(ret_signals, SIGINT);
+    (void)sigaddset(ret_signals, SIGTERM);
+    if (!signal_is_ignored(SIGHUP))
+        (void)sigaddset(ret_signals, SIGHUP);
 }
 
 #endif

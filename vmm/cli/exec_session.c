@@ -161,11 +161,7 @@ static int open_signals(void)
 {
     sigset_t mask;
 
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGINT);
-    sigaddset(&mask, SIGTERM);
-    if (!signal_is_ignored(SIGHUP))
-        sigaddset(&mask, SIGHUP);
+    signals_that_end(&mask);
     sigaddset(&mask, SIGQUIT);
     sigaddset(&mask, SIGWINCH);
     sigaddset(&mask, SIGCONT);

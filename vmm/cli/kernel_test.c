@@ -298,11 +298,7 @@ static sigset_t ending_signals(void)
 {
     sigset_t mask;
 
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGINT);
-    sigaddset(&mask, SIGTERM);
-    if (!signal_is_ignored(SIGHUP))
-        sigaddset(&mask, SIGHUP);
+    signals_that_end(&mask);
     sigaddset(&mask, SIGQUIT);
     return mask;
 }

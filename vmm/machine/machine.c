@@ -256,13 +256,9 @@ static int step_signals(struct machine *machine, struct error *error)
     sigset_t mask;
 
     /* Blocked in this thread, and so in the vCPUs' that it makes. */
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGTERM);
+    signals_that_end(&mask);
     sigaddset(&mask, SIGUSR1);
     sigaddset(&mask, SIGWINCH);
-    sigaddset(&mask, SIGINT);
-    if (!signal_is_ignored(SIGHUP))
-        sigaddset(&mask, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &mask, NULL);
     signal(SIGPIPE, SIG_IGN);
     /* A file that may grow no more is an error of the write. */

@@ -33,11 +33,7 @@ static int open_signals(struct interrupts *interrupts)
 {
     sigset_t *signals = &interrupts->signals;
 
-    (void)sigemptyset(signals);
-    (void)sigaddset(signals, SIGINT);
-    (void)sigaddset(signals, SIGTERM);
-    if (!signal_is_ignored(SIGHUP))
-        (void)sigaddset(signals, SIGHUP);
+    signals_that_end(signals);
     (void)sigprocmask(SIG_BLOCK, signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     interrupts->fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
