@@ -89,16 +89,19 @@ static void draw(struct progress *progress)
     progress->drawn_ns = clock_now_ns();
 }
 
-/* Has it drawn as soon as may be, and in any case in a while. */
+static void set_timer(const struct progress *progress, uint64_t at)
+{
+    const struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u)}};
+
+    (void)timerfd_settime(progress->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+/* Has it drawn as soon as may be. */
 static void draw_soon(const struct progress *progress)
 {
-    const uint64_t at = progress->drawn_ns + PROGRESS_LEAST_NS;
-    const struct itimerspec when = {
-        .it_value = {.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u)},
-        .it_interval = {.tv_sec = PROGRESS_MOST_NS / 1000000000u}};
-
     if (progress->settings.style == PROGRESS_LIVE)
-        (void)timerfd_settime(progress->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+        set_timer(progress, progress->drawn_ns + PROGRESS_LEAST_NS);
 }
 
 static void on_timer(void *context, uint32_t events)
@@ -107,8 +110,12 @@ static void on_timer(void *context, uint32_t events)
     uint64_t count;
 
     (void)events;
-    if (read(progress->timer_fd, &count, sizeof(count)) == sizeof(count) && can_write(progress))
+    if (read(progress->timer_fd, &count, sizeof(count)) != sizeof(count))
+        return;
+    if (can_write(progress))
         draw(progress);
+    /* And in any case in a while. */
+    set_timer(progress, clock_now_ns() + PROGRESS_MOST_NS);
 }
 
 static int open_lines(struct progress *progress, struct error *error)
