@@ -411,7 +411,7 @@ static const char *words_of_child(void)
     return text;
 }
 
-static void wait_for_child(void)
+void exec_rig_wait_for_end(void)
 {
     int status;
 
@@ -425,7 +425,7 @@ static void wait_for_child(void)
 
 void exec_rig_expect_end(int kind, int status)
 {
-    wait_for_child();
+    exec_rig_wait_for_end();
     ck_assert_msg((int)end->kind == kind, "%d: %s%s", (int)end->kind, end->text, end->error.text);
     ck_assert_int_eq(end->status, status);
 }

@@ -92,9 +92,11 @@ void exec_rig_close(enum agent_stream stream);
 
 /* ---- Its end ---- */
 
-/* Waits for the child, to which exec_session_run() has said so. */
+/* Waits for the child. */
+void exec_rig_wait_for_end(void);
+/* The same, to which exec_session_run() has said so. */
 void exec_rig_expect_end(int kind, int status);
-/* All that it has said. */
+/* All that that has said. */
 const struct exec_end *exec_rig_said(void);
 
 #endif

@@ -840,6 +840,49 @@ START_TEST(the_time_is_over_while_the_command_runs)
 }
 END_TEST
 
+/* A session with a time limit whose command has ended, and whose reader has not read all when the time is over. */
+static void outlive_limit(int64_t milliseconds)
+{
+    static const uint8_t bytes[2 * SMALL_PIPE];
+    const struct timespec limit = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000};
+    const struct timespec longer = {.tv_nsec = 100000000};
+    uint8_t got[sizeof(bytes)];
+
+    rig.options.timeout = milliseconds;
+    exec_rig_start();
+    ck_assert_int_eq(fcntl(rig.ends[AGENT_STDOUT], F_SETPIPE_SZ, SMALL_PIPE), SMALL_PIPE);
+    exec_rig_accept();
+    exec_rig_say_number(AGENT_HELLO, 0, AGENT_VERSION);
+    if (exec_rig_hear() != NULL) {
+        exec_rig_say_number(AGENT_STARTED, 0, 1);
+        exec_rig_say(AGENT_DATA, AGENT_STDOUT, bytes, sizeof(bytes));
+        exec_rig_say_exit(AGENT_EXITED, 3);
+    }
+    nanosleep(&limit, NULL);
+    nanosleep(&longer, NULL);
+    exec_rig_wait(rig.ends[AGENT_STDOUT], POLLIN);
+    while (read(rig.ends[AGENT_STDOUT], got, sizeof(got)) > 0)
+        ;
+    exec_rig_wait_for_end();
+    exec_rig_hang_up();
+}
+
+/* It ends as the command has, and meanwhile it waits, and does not turn and turn. */
+START_TEST(a_command_that_is_over_is_in_time)
+{
+    int64_t milliseconds = SHORT_MILLISECONDS;
+
+    make_beside(turn_of_child);
+    do
+        outlive_limit(milliseconds *= 2);
+    while (exec_rig_said()->kind == EXEC_OUT_OF_TIME);
+    ck_assert_int_eq(exec_rig_said()->kind, EXEC_ENDED);
+    ck_assert_int_eq(exec_rig_said()->status, 3);
+    ck_assert_uint_ge(beside->turns[AGENT_CLIENT_OVER], 1);
+    ck_assert_uint_le(beside->turns[AGENT_CLIENT_OVER], 10);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("exec_session");
@@ -883,6 +926,7 @@ int main(void)
     tcase_add_test(cases, an_agent_that_has_answered_has_all_the_time);
     tcase_add_test(cases, the_time_is_over_before_the_agent_answers);
     tcase_add_test(cases, the_time_is_over_while_the_command_runs);
+    tcase_add_test(cases, a_command_that_is_over_is_in_time);
     suite_add_tcase(suite, cases);
     return unit_test_run(suite);
 }

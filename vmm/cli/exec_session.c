@@ -302,7 +302,8 @@ static bool is_sooner(int64_t at, int64_t than)
 static int pause_for(const struct exec *exec, int beside_wait)
 {
     const int64_t now = now_milliseconds();
-    int64_t until = exec->end_at;
+    /* For output of a command that is over there is no time. */
+    int64_t until = state_of(exec) == AGENT_CLIENT_OVER ? -1 : exec->end_at;
 
     if (state_of(exec) == AGENT_CLIENT_WAITING && is_sooner(exec->wait_until, until))
         until = exec->wait_until;
