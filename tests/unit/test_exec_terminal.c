@@ -5,6 +5,7 @@
 #include "unit_test.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -333,6 +334,34 @@ START_TEST(a_terminal_that_goes_away_hangs_up)
 }
 END_TEST
 
+/* ---- In the way of others ---- */
+
+/* The terminal's reader has all but gone to sleep, in the middle of a flood. */
+START_TEST(a_terminal_that_is_held_up_holds_up_nothing_else)
+{
+    enum { SIP = 100, SIPS = 30 };
+    static uint8_t bytes[AGENT_WINDOW], got[AGENT_WINDOW];
+    size_t sent = 0, taken = 0;
+
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i * 7 + i / 256);
+    exec_rig_start_command(NULL);
+    for (; rig.windows[AGENT_STDOUT] >= AGENT_DATA_MAX + AGENT_FRAME_COST; sent += AGENT_DATA_MAX)
+        exec_rig_say(AGENT_DATA, AGENT_STDOUT, bytes + sent, AGENT_DATA_MAX);
+    /* It has room, and again, but for less than there is. */
+    for (; taken < (size_t)SIPS * SIP; taken += SIP) {
+        exec_rig_wait_until_it_runs();
+        exec_rig_read(master, got + taken, SIP);
+    }
+    kill(rig.child, SIGINT);
+    exec_rig_expect_signal(SIGINT);
+    exec_rig_say_exit(AGENT_EXITED, 6);
+    exec_rig_read(master, got + taken, sent - taken);
+    ck_assert_mem_eq(got, bytes, sent);
+    exec_rig_expect_end(EXEC_ENDED, 6);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("exec_terminal");
@@ -351,6 +380,7 @@ int main(void)
     tcase_add_test(cases, output_is_shown_as_it_is);
     tcase_add_test(cases, a_new_size_is_told);
     tcase_add_test(cases, a_terminal_that_goes_away_hangs_up);
+    tcase_add_test(cases, a_terminal_that_is_held_up_holds_up_nothing_else);
     suite_add_tcase(suite, cases);
     return unit_test_run(suite);
 }

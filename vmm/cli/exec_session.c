@@ -2,6 +2,7 @@
 
 #include "devices/host/signals.h"
 #include "memory/support/log.h"
+#include "vmm/console/char_output.h"
 #include "vmm/console/terminal.h"
 #include "vmm/machine/outcome.h"
 
@@ -84,6 +85,22 @@ static void on_output(void *context, enum agent_stream stream, const uint8_t *by
     outlet->used += len;
 }
 
+/* A terminal may have room for less than a piece, and we would wait there: it is opened anew, with our O_NONBLOCK. */
+static int open_outlet(int fd)
+{
+    enum char_output_kind kind;
+    const int ours = isatty(fd) ? char_output_open_inherited(fd, &kind) : -1;
+
+    return ours < 0 ? fd : ours;
+}
+
+static void close_outlet(struct outlet *outlet)
+{
+    if (outlet->fd > STDERR_FILENO)
+        close(outlet->fd);
+    outlet->fd = -1;
+}
+
 /* Writes a piece; what is behind the descriptor does not take more for sure. */
 static void write_output(struct exec *exec, enum agent_stream stream)
 {
@@ -102,7 +119,7 @@ static void write_output(struct exec *exec, enum agent_stream stream)
             fprintf(stderr, "quire: standard %s cannot be written: %s\n", stream == AGENT_STDOUT ? "output" : "error",
                     strerror(errno));
         outlet->used = 0;
-        outlet->fd = -1;
+        close_outlet(outlet);
         return;
     }
     outlet->used -= (size_t)written;
@@ -334,8 +351,8 @@ static void fill_polls(const struct exec *exec, struct pollfd polls[POLL_COUNT])
     polls[POLL_SIGNALS] = (struct pollfd){.fd = exec->signal_fd, .events = POLLIN};
     polls[POLL_BESIDE] = (struct pollfd){.fd = exec->beside != NULL ? exec->beside->fd : -1, .events = POLLIN};
     polls[POLL_STDIN] = (struct pollfd){.fd = wants_input ? STDIN_FILENO : -1, .events = POLLIN};
-    polls[POLL_STDOUT] = (struct pollfd){.fd = has_output ? STDOUT_FILENO : -1, .events = POLLOUT};
-    polls[POLL_STDERR] = (struct pollfd){.fd = has_errors ? STDERR_FILENO : -1, .events = POLLOUT};
+    polls[POLL_STDOUT] = (struct pollfd){.fd = has_output ? exec->outlets[AGENT_STDOUT].fd : -1, .events = POLLOUT};
+    polls[POLL_STDERR] = (struct pollfd){.fd = has_errors ? exec->outlets[AGENT_STDERR].fd : -1, .events = POLLOUT};
 }
 
 /* Returns the signal that ends us; 0: none. */
@@ -400,8 +417,8 @@ void exec_session_run(const struct exec_options *options, const struct exec_besi
     exec->log = (struct log){.level = LOG_LEVEL_WARN, .fd = STDERR_FILENO};
     exec->wait_until = options->wait < 0 ? -1 : now + options->wait;
     exec->end_at = options->timeout < 0 ? -1 : now + options->timeout;
-    exec->outlets[AGENT_STDOUT].fd = STDOUT_FILENO;
-    exec->outlets[AGENT_STDERR].fd = STDERR_FILENO;
+    exec->outlets[AGENT_STDOUT].fd = open_outlet(STDOUT_FILENO);
+    exec->outlets[AGENT_STDERR].fd = open_outlet(STDERR_FILENO);
     exec->signal_fd = open_signals();
     /* Without it nobody could end the wait: the signals are blocked. */
     if (exec->signal_fd < 0)
@@ -409,6 +426,8 @@ void exec_session_run(const struct exec_options *options, const struct exec_besi
     else
         loop(exec, end);
     terminal_close();
+    close_outlet(&exec->outlets[AGENT_STDOUT]);
+    close_outlet(&exec->outlets[AGENT_STDERR]);
     agent_client_destroy(exec->client);
     if (exec->signal_fd >= 0)
         close(exec->signal_fd);
