@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -362,6 +363,58 @@ START_TEST(a_terminal_that_is_held_up_holds_up_nothing_else)
 }
 END_TEST
 
+static int to_shell[2];
+static int from_shell[2];
+
+/* Another process of the session is in the foreground, until it is told to make room. */
+static void stand_behind(void)
+{
+    const pid_t parent = getpid();
+    char byte;
+
+    lead_session();
+    const pid_t shell = fork();
+    if (shell == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setpgid(0, 0);
+        if (read(to_shell[0], &byte, 1) != 1 || tcsetpgrp(STDIN_FILENO, parent) < 0 ||
+            write(from_shell[1], "s", 1) != 1)
+            _exit(85);
+        for (;;)
+            pause();
+    }
+    setpgid(shell, shell);
+    if (shell < 0 || tcsetpgrp(STDIN_FILENO, shell) < 0)
+        _exit(86);
+}
+
+/* What is typed meanwhile is for others, and no end of the input. */
+START_TEST(in_the_background_nothing_is_read)
+{
+    ck_assert_int_eq(pipe2(to_shell, O_CLOEXEC), 0);
+    ck_assert_int_eq(pipe2(from_shell, O_CLOEXEC), 0);
+    rig.prepare = stand_behind;
+    exec_rig_start_command(NULL);
+    exec_rig_wait_until_it_runs();
+    ck_assert(is_as_at_first());
+    exec_rig_write(master, "line\n", 5);
+    exec_rig_wait(slave, POLLIN);
+    kill(rig.child, SIGTERM);
+    exec_rig_expect_signal(SIGTERM);
+    exec_rig_wait_until_it_runs();
+    set_size(25, 81);
+    exec_rig_write(to_shell[1], "f", 1);
+    exec_rig_expect_text(from_shell[0], "s");
+    expect_size(25, 81);
+    ck_assert(is_raw());
+    expect_keys("line\n");
+    exec_rig_write(master, "\3", 1);
+    expect_keys("\3");
+    end_with_exit();
+    ck_assert(is_as_at_first());
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("exec_terminal");
@@ -381,6 +434,7 @@ int main(void)
     tcase_add_test(cases, a_new_size_is_told);
     tcase_add_test(cases, a_terminal_that_goes_away_hangs_up);
     tcase_add_test(cases, a_terminal_that_is_held_up_holds_up_nothing_else);
+    tcase_add_test(cases, in_the_background_nothing_is_read);
     suite_add_tcase(suite, cases);
     return unit_test_run(suite);
 }

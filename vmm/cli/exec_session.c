@@ -25,6 +25,8 @@ enum {
     SIGNALS_THAT_END = 3,
     /* Between two looks for a machine's socket. */
     LOOK_MILLISECONDS = 20,
+    /* Between two looks whether this process has come to the foreground, which nothing announces. */
+    FOREGROUND_MILLISECONDS = 500,
 };
 
 /* Output that has come, and has not been written: as much as the guest may send. */
@@ -45,6 +47,8 @@ struct exec {
     /* The command has been asked for. */
     bool has_begun;
     bool has_terminal;
+    /* What is typed is for others. */
+    bool is_in_background;
     bool input_ended;
     unsigned signals;
     /* -1: as long as it takes */
@@ -129,6 +133,27 @@ static void write_output(struct exec *exec, enum agent_stream stream)
 
 /* ---- Input and signals ---- */
 
+static void tell_size(struct exec *exec)
+{
+    uint16_t columns, rows;
+
+    if (exec->has_terminal && terminal_get_size(&columns, &rows))
+        agent_client_resize(exec->client, rows, columns);
+}
+
+/* Takes the terminal, and its size, if this process has come to the foreground. */
+static void check_foreground(struct exec *exec)
+{
+    const bool was_in_background = exec->is_in_background;
+    const pid_t foreground = exec->has_terminal ? tcgetpgrp(STDIN_FILENO) : -1;
+
+    exec->is_in_background = foreground >= 0 && foreground != getpgrp();
+    if (!was_in_background || exec->is_in_background)
+        return;
+    (void)terminal_resume();
+    tell_size(exec);
+}
+
 static void read_input(struct exec *exec)
 {
     uint8_t bytes[AGENT_DATA_MAX];
@@ -141,16 +166,14 @@ static void read_input(struct exec *exec)
         (void)agent_client_write(exec->client, bytes, (size_t)got);
         return;
     }
+    /* What a read in the background comes to. */
+    if (got < 0 && errno == EIO) {
+        check_foreground(exec);
+        if (exec->is_in_background)
+            return;
+    }
     exec->input_ended = true;
     agent_client_end_input(exec->client);
-}
-
-static void tell_size(struct exec *exec)
-{
-    uint16_t columns, rows;
-
-    if (exec->has_terminal && terminal_get_size(&columns, &rows))
-        agent_client_resize(exec->client, rows, columns);
 }
 
 /* The signal that ends us, whatever the guest does; 0: none. */
@@ -165,8 +188,9 @@ static int take_signal(struct exec *exec)
         return 0;
     }
     if (info.ssi_signo == SIGCONT) {
-        (void)terminal_resume();
-        tell_size(exec);
+        /* Somebody else had the terminal meanwhile. */
+        exec->is_in_background = true;
+        check_foreground(exec);
         return 0;
     }
     if (exec->client != NULL)
@@ -326,6 +350,8 @@ static int pause_for(const struct exec *exec, int beside_wait)
         until = exec->wait_until;
     if (exec->client == NULL && is_sooner(now + LOOK_MILLISECONDS, until))
         until = now + LOOK_MILLISECONDS;
+    if (exec->is_in_background && is_sooner(now + FOREGROUND_MILLISECONDS, until))
+        until = now + FOREGROUND_MILLISECONDS;
     if (beside_wait >= 0 && is_sooner(now + beside_wait, until))
         until = now + beside_wait;
     if (until < 0)
@@ -341,8 +367,8 @@ static void fill_polls(const struct exec *exec, struct pollfd polls[POLL_COUNT])
 {
     const struct agent_client *client = exec->client;
     const bool alive = client != NULL && agent_client_state(client) != AGENT_CLIENT_OVER;
-    const bool wants_input =
-        !exec->input_ended && state_of(exec) == AGENT_CLIENT_RUNNING && agent_client_room(client) > 0;
+    const bool wants_input = !exec->input_ended && !exec->is_in_background && state_of(exec) == AGENT_CLIENT_RUNNING &&
+                             agent_client_room(client) > 0;
     const bool has_output = exec->outlets[AGENT_STDOUT].used > 0, has_errors = exec->outlets[AGENT_STDERR].used > 0;
 
     polls[POLL_CLIENT] = (struct pollfd){.fd = -1};
@@ -385,6 +411,7 @@ static void loop(struct exec *exec, struct exec_end *end)
             end->kind = EXEC_STOPPED;
             return;
         }
+        check_foreground(exec);
         fill_polls(exec, polls);
         if (poll(polls, POLL_COUNT, pause_for(exec, beside_wait)) < 0 && errno != EINTR) {
             error_set(&end->error, ERROR_HOST, "the host cannot wait: %s", strerror(errno));
