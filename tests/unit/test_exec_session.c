@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -470,6 +471,33 @@ START_TEST(a_reader_that_goes_away_is_told_to_the_command)
 }
 END_TEST
 
+/* Each byte of input is a frame, of which the socket takes few; the machine does not read. */
+START_TEST(a_reader_that_goes_away_is_told_though_the_machine_is_busy)
+{
+    enum { BYTES = 1500 };
+    const struct agent_frame *frame;
+    int both[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, both), 0);
+    rig.streams[AGENT_STDIN] = both[0];
+    exec_rig_start_command(NULL);
+    exec_rig_close(AGENT_STDOUT);
+    for (int i = 0; i < BYTES; i++)
+        exec_rig_write(both[1], "x", 1);
+    exec_rig_say(AGENT_DATA, AGENT_STDOUT, "out", 3);
+    exec_rig_wait_until_it_runs();
+    do {
+        frame = exec_rig_hear();
+        ck_assert_ptr_nonnull(frame);
+    } while (frame->type == AGENT_DATA);
+    ck_assert_uint_eq(frame->type, AGENT_SIGNAL);
+    ck_assert_uint_eq(frame->payload[0], SIGPIPE);
+    exec_rig_say_exit(AGENT_EXITED, 0);
+    exec_rig_expect_end(EXEC_ENDED, 0);
+    exec_rig_expect_end_of(rig.ends[AGENT_STDERR]);
+}
+END_TEST
+
 START_TEST(output_that_cannot_be_written_is_said_once_and_the_command_goes_on)
 {
     struct flow lost = {.stream = AGENT_STDOUT};
@@ -906,6 +934,7 @@ int main(void)
     tcase_add_test(cases, output_to_a_slow_reader_is_complete_and_bounded);
     tcase_add_loop_test(cases, a_reader_that_stands_still_holds_up_its_stream_alone, 0, 2);
     tcase_add_loop_test(cases, a_reader_that_goes_away_is_told_to_the_command, 0, 2);
+    tcase_add_test(cases, a_reader_that_goes_away_is_told_though_the_machine_is_busy);
     tcase_add_test(cases, output_that_cannot_be_written_is_said_once_and_the_command_goes_on);
     tcase_add_test(cases, a_file_is_output);
     tcase_add_loop_test(cases, a_signal_ends_the_wait_for_the_agent, 0, 4);

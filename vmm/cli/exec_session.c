@@ -115,13 +115,14 @@ static void write_output(struct exec *exec, enum agent_stream stream)
     if (written < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (written < 0) {
+        const int why = errno;
         agent_client_passed_on(exec->client, stream, outlet->used);
         /* The command learns of it as it would here. */
-        if (errno == EPIPE)
+        if (why == EPIPE)
             agent_client_signal(exec->client, SIGPIPE);
         else
             fprintf(stderr, "quire: standard %s cannot be written: %s\n", stream == AGENT_STDOUT ? "output" : "error",
-                    strerror(errno));
+                    strerror(why));
         outlet->used = 0;
         close_outlet(outlet);
         return;
