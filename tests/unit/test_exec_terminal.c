@@ -366,45 +366,61 @@ END_TEST
 static int to_shell[2];
 static int from_shell[2];
 
-/* Another process of the session is in the foreground, until it is told to make room. */
-static void stand_behind(void)
+/* Another process of the session puts itself or this one into the foreground, as it is told. */
+static void be_shell(pid_t job)
 {
-    const pid_t parent = getpid();
-    char byte;
+    char order;
 
-    lead_session();
-    const pid_t shell = fork();
-    if (shell == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        setpgid(0, 0);
-        if (read(to_shell[0], &byte, 1) != 1 || tcsetpgrp(STDIN_FILENO, parent) < 0 ||
-            write(from_shell[1], "s", 1) != 1)
-            _exit(85);
-        for (;;)
-            pause();
-    }
-    setpgid(shell, shell);
-    if (shell < 0 || tcsetpgrp(STDIN_FILENO, shell) < 0)
-        _exit(86);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGTTOU, SIG_IGN);
+    setpgid(0, 0);
+    while (read(to_shell[0], &order, 1) == 1)
+        if (tcsetpgrp(STDIN_FILENO, order == 'f' ? job : getpid()) < 0 || write(from_shell[1], &order, 1) != 1)
+            break;
+    _exit(85);
 }
 
-/* What is typed meanwhile is for others, and no end of the input. */
+static void lead_session_with_shell(void)
+{
+    const pid_t job = getpid();
+
+    lead_session();
+    if (fork() == 0)
+        be_shell(job);
+}
+
+static void put_into(const char *ground)
+{
+    exec_rig_write(to_shell[1], ground, 1);
+    exec_rig_expect_text(from_shell[0], ground);
+}
+
+/* What is typed meanwhile is for others, and no end of the input. _i: it is there when the command begins, or later. */
 START_TEST(in_the_background_nothing_is_read)
 {
     ck_assert_int_eq(pipe2(to_shell, O_CLOEXEC), 0);
     ck_assert_int_eq(pipe2(from_shell, O_CLOEXEC), 0);
-    rig.prepare = stand_behind;
-    exec_rig_start_command(NULL);
+    rig.prepare = lead_session_with_shell;
+    exec_rig_start();
+    exec_rig_accept();
+    if (_i == 0)
+        put_into("b");
+    exec_rig_say_number(AGENT_HELLO, 0, AGENT_VERSION);
+    (void)exec_rig_expect(AGENT_EXEC);
+    ck_assert(_i == 0 ? is_as_at_first() : is_raw());
+    exec_rig_say_number(AGENT_STARTED, 0, 1);
     exec_rig_wait_until_it_runs();
-    ck_assert(is_as_at_first());
+    if (_i == 1)
+        put_into("b");
+    /* As a shell does. */
+    ck_assert_int_eq(tcsetattr(master, TCSANOW, &at_first), 0);
     exec_rig_write(master, "line\n", 5);
     exec_rig_wait(slave, POLLIN);
+    exec_rig_wait_until_it_runs();
     kill(rig.child, SIGTERM);
     exec_rig_expect_signal(SIGTERM);
-    exec_rig_wait_until_it_runs();
     set_size(25, 81);
-    exec_rig_write(to_shell[1], "f", 1);
-    exec_rig_expect_text(from_shell[0], "s");
+    put_into("f");
     expect_size(25, 81);
     ck_assert(is_raw());
     expect_keys("line\n");
@@ -434,7 +450,7 @@ int main(void)
     tcase_add_test(cases, a_new_size_is_told);
     tcase_add_test(cases, a_terminal_that_goes_away_hangs_up);
     tcase_add_test(cases, a_terminal_that_is_held_up_holds_up_nothing_else);
-    tcase_add_test(cases, in_the_background_nothing_is_read);
+    tcase_add_loop_test(cases, in_the_background_nothing_is_read, 0, 2);
     suite_add_tcase(suite, cases);
     return unit_test_run(suite);
 }
