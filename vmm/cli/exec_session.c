@@ -2,6 +2,7 @@
 
 #include "devices/host/signals.h"
 #include "memory/support/log.h"
+#include "vmm/console/char_output.h"
 #include "vmm/console/terminal.h"
 #include "vmm/machine/outcome.h"
 
@@ -24,6 +25,8 @@ enum {
     SIGNALS_THAT_END = 3,
     /* Between two looks for a machine's socket. */
     LOOK_MILLISECONDS = 20,
+    /* Between two looks whether this process has come to the foreground, which nothing announces. */
+    FOREGROUND_MILLISECONDS = 500,
 };
 
 /* Output that has come, and has not been written: as much as the guest may send. */
@@ -44,6 +47,8 @@ struct exec {
     /* The command has been asked for. */
     bool has_begun;
     bool has_terminal;
+    /* What is typed is for others. */
+    bool is_in_background;
     bool input_ended;
     unsigned signals;
     /* -1: as long as it takes */
@@ -84,6 +89,22 @@ static void on_output(void *context, enum agent_stream stream, const uint8_t *by
     outlet->used += len;
 }
 
+/* A terminal may have room for less than a piece, and we would wait there: it is opened anew, with our O_NONBLOCK. */
+static int open_outlet(int fd)
+{
+    enum char_output_kind kind;
+    const int ours = isatty(fd) ? char_output_open_inherited(fd, &kind) : -1;
+
+    return ours < 0 ? fd : ours;
+}
+
+static void close_outlet(struct outlet *outlet)
+{
+    if (outlet->fd > STDERR_FILENO)
+        close(outlet->fd);
+    outlet->fd = -1;
+}
+
 /* Writes a piece; what is behind the descriptor does not take more for sure. */
 static void write_output(struct exec *exec, enum agent_stream stream)
 {
@@ -94,15 +115,16 @@ static void write_output(struct exec *exec, enum agent_stream stream)
     if (written < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (written < 0) {
+        const int why = errno;
         agent_client_passed_on(exec->client, stream, outlet->used);
         /* The command learns of it as it would here. */
-        if (errno == EPIPE)
+        if (why == EPIPE)
             agent_client_signal(exec->client, SIGPIPE);
         else
             fprintf(stderr, "quire: standard %s cannot be written: %s\n", stream == AGENT_STDOUT ? "output" : "error",
-                    strerror(errno));
+                    strerror(why));
         outlet->used = 0;
-        outlet->fd = -1;
+        close_outlet(outlet);
         return;
     }
     outlet->used -= (size_t)written;
@@ -111,6 +133,27 @@ static void write_output(struct exec *exec, enum agent_stream stream)
 }
 
 /* ---- Input and signals ---- */
+
+static void tell_size(struct exec *exec)
+{
+    uint16_t columns, rows;
+
+    if (exec->has_terminal && terminal_get_size(&columns, &rows))
+        agent_client_resize(exec->client, rows, columns);
+}
+
+/* Takes the terminal, and its size, if this process has come to the foreground. */
+static void check_foreground(struct exec *exec)
+{
+    const bool was_in_background = exec->is_in_background;
+    const pid_t foreground = exec->has_terminal ? tcgetpgrp(STDIN_FILENO) : -1;
+
+    exec->is_in_background = foreground >= 0 && foreground != getpgrp();
+    if (!was_in_background || exec->is_in_background)
+        return;
+    (void)terminal_resume();
+    tell_size(exec);
+}
 
 static void read_input(struct exec *exec)
 {
@@ -124,16 +167,14 @@ static void read_input(struct exec *exec)
         (void)agent_client_write(exec->client, bytes, (size_t)got);
         return;
     }
+    /* What a read in the background comes to. */
+    if (got < 0 && errno == EIO) {
+        check_foreground(exec);
+        if (exec->is_in_background)
+            return;
+    }
     exec->input_ended = true;
     agent_client_end_input(exec->client);
-}
-
-static void tell_size(struct exec *exec)
-{
-    uint16_t columns, rows;
-
-    if (exec->has_terminal && terminal_get_size(&columns, &rows))
-        agent_client_resize(exec->client, rows, columns);
 }
 
 /* The signal that ends us, whatever the guest does; 0: none. */
@@ -148,8 +189,9 @@ static int take_signal(struct exec *exec)
         return 0;
     }
     if (info.ssi_signo == SIGCONT) {
-        (void)terminal_resume();
-        tell_size(exec);
+        /* Somebody else had the terminal meanwhile. */
+        exec->is_in_background = true;
+        check_foreground(exec);
         return 0;
     }
     if (exec->client != NULL)
@@ -298,12 +340,15 @@ static bool is_sooner(int64_t at, int64_t than)
 static int pause_for(const struct exec *exec, int beside_wait)
 {
     const int64_t now = now_milliseconds();
-    int64_t until = exec->end_at;
+    /* For output of a command that is over there is no time. */
+    int64_t until = state_of(exec) == AGENT_CLIENT_OVER ? -1 : exec->end_at;
 
     if (state_of(exec) == AGENT_CLIENT_WAITING && is_sooner(exec->wait_until, until))
         until = exec->wait_until;
     if (exec->client == NULL && is_sooner(now + LOOK_MILLISECONDS, until))
         until = now + LOOK_MILLISECONDS;
+    if (exec->is_in_background && is_sooner(now + FOREGROUND_MILLISECONDS, until))
+        until = now + FOREGROUND_MILLISECONDS;
     if (beside_wait >= 0 && is_sooner(now + beside_wait, until))
         until = now + beside_wait;
     if (until < 0)
@@ -319,8 +364,8 @@ static void fill_polls(const struct exec *exec, struct pollfd polls[POLL_COUNT])
 {
     const struct agent_client *client = exec->client;
     const bool alive = client != NULL && agent_client_state(client) != AGENT_CLIENT_OVER;
-    const bool wants_input =
-        !exec->input_ended && state_of(exec) == AGENT_CLIENT_RUNNING && agent_client_room(client) > 0;
+    const bool wants_input = !exec->input_ended && !exec->is_in_background && state_of(exec) == AGENT_CLIENT_RUNNING &&
+                             agent_client_room(client) > 0;
     const bool has_output = exec->outlets[AGENT_STDOUT].used > 0, has_errors = exec->outlets[AGENT_STDERR].used > 0;
 
     polls[POLL_CLIENT] = (struct pollfd){.fd = -1};
@@ -329,8 +374,8 @@ static void fill_polls(const struct exec *exec, struct pollfd polls[POLL_COUNT])
     polls[POLL_SIGNALS] = (struct pollfd){.fd = exec->signal_fd, .events = POLLIN};
     polls[POLL_BESIDE] = (struct pollfd){.fd = exec->beside != NULL ? exec->beside->fd : -1, .events = POLLIN};
     polls[POLL_STDIN] = (struct pollfd){.fd = wants_input ? STDIN_FILENO : -1, .events = POLLIN};
-    polls[POLL_STDOUT] = (struct pollfd){.fd = has_output ? STDOUT_FILENO : -1, .events = POLLOUT};
-    polls[POLL_STDERR] = (struct pollfd){.fd = has_errors ? STDERR_FILENO : -1, .events = POLLOUT};
+    polls[POLL_STDOUT] = (struct pollfd){.fd = has_output ? exec->outlets[AGENT_STDOUT].fd : -1, .events = POLLOUT};
+    polls[POLL_STDERR] = (struct pollfd){.fd = has_errors ? exec->outlets[AGENT_STDERR].fd : -1, .events = POLLOUT};
 }
 
 /* Returns the signal that ends us; 0: none. */
@@ -363,6 +408,7 @@ static void loop(struct exec *exec, struct exec_end *end)
             end->kind = EXEC_STOPPED;
             return;
         }
+        check_foreground(exec);
         fill_polls(exec, polls);
         if (poll(polls, POLL_COUNT, pause_for(exec, beside_wait)) < 0 && errno != EINTR) {
             error_set(&end->error, ERROR_HOST, "the host cannot wait: %s", strerror(errno));
@@ -395,8 +441,8 @@ void exec_session_run(const struct exec_options *options, const struct exec_besi
     exec->log = (struct log){.level = LOG_LEVEL_WARN, .fd = STDERR_FILENO};
     exec->wait_until = options->wait < 0 ? -1 : now + options->wait;
     exec->end_at = options->timeout < 0 ? -1 : now + options->timeout;
-    exec->outlets[AGENT_STDOUT].fd = STDOUT_FILENO;
-    exec->outlets[AGENT_STDERR].fd = STDERR_FILENO;
+    exec->outlets[AGENT_STDOUT].fd = open_outlet(STDOUT_FILENO);
+    exec->outlets[AGENT_STDERR].fd = open_outlet(STDERR_FILENO);
     exec->signal_fd = open_signals();
     /* Without it nobody could end the wait: the signals are blocked. */
     if (exec->signal_fd < 0)
@@ -404,6 +450,8 @@ void exec_session_run(const struct exec_options *options, const struct exec_besi
     else
         loop(exec, end);
     terminal_close();
+    close_outlet(&exec->outlets[AGENT_STDOUT]);
+    close_outlet(&exec->outlets[AGENT_STDERR]);
     agent_client_destroy(exec->client);
     if (exec->signal_fd >= 0)
         close(exec->signal_fd);
