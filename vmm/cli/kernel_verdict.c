@@ -2,9 +2,12 @@
 
 #include "vmm/machine/outcome.h"
 #include "vmm/runner/verdict.h"
+#include "vmm/scenario/utf8.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -13,14 +16,31 @@ enum {
     SHOWN_TROUBLE = 10,
 };
 
-/* What a guest has printed, without what a terminal would obey. */
-static void print_text(const char *front, const char *text, size_t length)
+/*
+ * A line of this program's. The guest, or a machine that it has taken over, may have had a hand in the words, and must
+ * not reach the user's terminal with them.
+ */
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 {
-    fputs(front, stderr);
-    for (size_t i = 0; i < length; i++) {
-        const unsigned char byte = (unsigned char)text[i];
-        fputc(byte == '\t' || (byte >= 0x20 && byte < 0x7f) ? byte : '?', stderr);
-    }
+    char *text;
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
+    va_end(arguments);
+    fputs("quire: test: ", stderr);
+    if (text != NULL)
+        utf8_write_plain(text, strlen(text), stderr);
+    fputc('\n', stderr);
+    free(text);
+}
+
+/* A line of the console's. */
+static void show(const char *text, size_t length)
+{
+    fputs("  | ", stderr);
+    utf8_write_plain(text, length, stderr);
     fputc('\n', stderr);
 }
 
@@ -31,7 +51,7 @@ static void print_lines(const struct kernel_facts *facts, size_t first, size_t l
 
     for (size_t i = first + 1; i-- > last;)
         if (console_watch_tail(facts->watch, i, &line))
-            print_text("  | ", line.text, line.length);
+            show(line.text, line.length);
 }
 
 /* Unless they have been shown already. */
@@ -45,10 +65,10 @@ static void print_last_lines(const struct kernel_facts *facts)
     while (count < SHOWN_LINES && console_watch_tail(facts->watch, count, &line))
         count++;
     if (count == 0) {
-        fputs("quire: test: the console has said nothing\n", stderr);
+        say("the console has said nothing");
         return;
     }
-    fputs("quire: test: the console's last lines:\n", stderr);
+    say("the console's last lines:");
     print_lines(facts, count - 1, 0);
 }
 
@@ -66,26 +86,49 @@ static void print_lines_from(const struct kernel_facts *facts, uint64_t number)
         print_lines(facts, count - 1, count > SHOWN_LINES ? count - SHOWN_LINES : 0);
 }
 
-/* How much of a text is a place in the machine's file, "FILE:LINE:COLUMN: ", which nobody has written. */
+/* The length of a place that a text starts with, "FILE:LINE:COLUMN: "; 0: it starts with none. */
 static size_t measure_place(const struct kernel_facts *facts, const char *text)
 {
-    const size_t length = strlen(facts->file);
-    int more = 0;
+    size_t length = strlen(facts->file);
 
-    if (strncmp(text, facts->file, length) != 0 || sscanf(text + length, ":%*u:%*u: %n", &more) < 0)
+    if (strncmp(text, facts->file, length) != 0)
         return 0;
-    return more > 0 ? length + (size_t)more : 0;
+    for (int i = 0; i < 2; i++) {
+        const size_t digits = text[length] == ':' ? strspn(text + length + 1, "0123456789") : 0;
+        if (digits == 0)
+            return 0;
+        length += 1 + digits;
+    }
+    return strncmp(text + length, ": ", 2) == 0 ? length + 2 : 0;
+}
+
+/* Without the places in it. */
+static void print_log_line(const struct kernel_facts *facts, const char *line, const char *end)
+{
+    const char *rest = line;
+
+    while (line < end) {
+        const size_t place = measure_place(facts, line);
+        if (place == 0 || place > (size_t)(end - line)) {
+            line++;
+            continue;
+        }
+        utf8_write_plain(rest, (size_t)(line - rest), stderr);
+        line += place;
+        rest = line;
+    }
+    utf8_write_plain(rest, (size_t)(end - rest), stderr);
+    fputc('\n', stderr);
 }
 
 static void print_log(const struct kernel_facts *facts)
 {
     if (facts->options->verbose)
         return;
-    for (const char *at = facts->log; *at != '\0';) {
-        const size_t place = measure_place(facts, at);
-        if (place == 0)
-            fputc(*at, stderr);
-        at += place > 0 ? place : 1;
+    for (const char *line = facts->log; *line != '\0';) {
+        const char *end = strchrnul(line, '\n');
+        print_log_line(facts, line, end);
+        line = *end != '\0' ? end + 1 : end;
     }
 }
 
@@ -131,15 +174,14 @@ static bool report_console_trouble(const struct kernel_facts *facts)
         return false;
     print_kinds(facts);
     if (facts->options->verbose)
-        print_text("  | ", first->text, strlen(first->text));
+        show(first->text, strlen(first->text));
     print_lines_from(facts, first->line);
     for (; (trouble = find_trouble(facts, &index)) != NULL && count < SHOWN_TROUBLE; count++) {
-        fprintf(stderr, "quire: test: and %s, on line %" PRIu64 " of the console:\n", trouble_name(trouble->kind),
-                trouble->line);
-        print_text("  | ", trouble->text, strlen(trouble->text));
+        say("and %s, on line %" PRIu64 " of the console:", trouble_name(trouble->kind), trouble->line);
+        show(trouble->text, strlen(trouble->text));
     }
     if (trouble != NULL)
-        fputs("quire: test: and more\n", stderr);
+        say("and more");
     return true;
 }
 
@@ -150,7 +192,7 @@ static bool report_machine_trouble(const struct kernel_facts *facts)
 
     if (kind == TROUBLE_NONE || facts->options->allowed[kind])
         return false;
-    fprintf(stderr, "quire: test: the kernel is in trouble: %s\n", trouble_name(kind));
+    say("the kernel is in trouble: %s", trouble_name(kind));
     print_log(facts);
     print_last_lines(facts);
     return true;
@@ -162,36 +204,30 @@ static int status_of_machine(const struct kernel_facts *facts)
     return !facts->was_killed && machine_end_is_hosts(facts->machine) ? facts->machine->status : 0;
 }
 
-static int fail_with_lines(const struct kernel_facts *facts, int status, const char *text)
-{
-    fprintf(stderr, "quire: test: %s\n", text);
-    print_last_lines(facts);
-    return status;
-}
-
 static int fail_late(const struct kernel_facts *facts)
 {
     if (facts->has_booted)
-        return fail_with_lines(facts, EXIT_STATUS_OUT_OF_TIME, "out of time, and the command is ended");
-    if (facts->command->kind == EXEC_OUT_OF_TIME)
-        return fail_with_lines(facts, EXIT_STATUS_OUT_OF_TIME, "out of time, and the guest has not booted yet");
-    return fail_with_lines(facts, EXIT_STATUS_OUT_OF_TIME,
-                           "the guest does not boot, or its kernel has no 8250 serial ports for the agent; --wait has "
-                           "it more time, --verbose shows its console");
+        say("out of time, and the command is ended");
+    else if (facts->command->kind == EXEC_OUT_OF_TIME)
+        say("out of time, and the guest has not booted yet");
+    else
+        say("the guest does not boot, or its kernel has no 8250 serial ports for the agent; --wait has it more time, "
+            "--verbose shows its console");
+    print_last_lines(facts);
+    return EXIT_STATUS_OUT_OF_TIME;
 }
 
 /* The guest has gone before the command's end. */
 static int fail_gone(const struct kernel_facts *facts)
 {
-    char text[1024];
-
     if (!facts->has_booted)
-        (void)snprintf(text, sizeof(text), "the kernel does not boot: %s", facts->machine->text);
+        say("the kernel does not boot: %s", facts->machine->text);
     else if (facts->was_killed)
-        (void)snprintf(text, sizeof(text), "what has become of the command is not known: %s", facts->command->text);
+        say("what has become of the command is not known: %s", facts->command->text);
     else
-        (void)snprintf(text, sizeof(text), "the guest has gone before the command's end: %s", facts->machine->text);
-    return fail_with_lines(facts, EXIT_STATUS_TEST_FAILED, text);
+        say("the guest has gone before the command's end: %s", facts->machine->text);
+    print_last_lines(facts);
+    return EXIT_STATUS_TEST_FAILED;
 }
 
 static int status_of_command(const struct kernel_facts *facts)
@@ -200,15 +236,14 @@ static int status_of_command(const struct kernel_facts *facts)
     const struct exec_end *command = facts->command;
 
     if (command->kind == EXEC_NOT_RUN)
-        fprintf(stderr, "quire: test: %s: %s\n", options->command_count > 0 ? options->command[0] : "sh",
-                command->text);
+        say("%s: %s", options->command_count > 0 ? options->command[0] : "sh", command->text);
     /* To git, these would be the end of its bisection. */
     return options->bisect && command->status >= EXIT_STATUS_SIGNAL_BASE ? EXIT_STATUS_TEST_FAILED : command->status;
 }
 
 int kernel_verdict_of_error(const struct kernel_test_options *options, const struct error *error)
 {
-    fprintf(stderr, "quire: test: %s\n", error->text);
+    say("%s", error->text);
     const int status = error->kind == ERROR_CONFIG ? EXIT_STATUS_USAGE : EXIT_STATUS_HOST_FAILED;
     return options->bisect ? verdict_for_bisect(status) : status;
 }
@@ -233,7 +268,7 @@ int kernel_verdict(const struct kernel_facts *facts)
     if (machine_status != 0) {
         print_log(facts);
         if (strcmp(facts->machine->name, "killed") == 0)
-            fprintf(stderr, "quire: test: %s\n", facts->machine->text);
+            say("%s", facts->machine->text);
         /* It is the kernel that it does not take: the next one may be another. */
         return facts->options->bisect ? VERDICT_BISECT_SKIP : machine_status;
     }
