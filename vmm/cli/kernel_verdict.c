@@ -144,15 +144,29 @@ static const struct console_trouble *find_trouble(const struct kernel_facts *fac
     return NULL;
 }
 
+/* How often there was trouble of a kind that counts. */
+static uint64_t count_trouble(const struct kernel_facts *facts, enum trouble_kind kind)
+{
+    return facts->options->allowed[kind] ? 0 : console_watch_trouble_count(facts->watch, kind);
+}
+
+static bool has_trouble(const struct kernel_facts *facts)
+{
+    for (enum trouble_kind kind = 0; kind < TROUBLE_KIND_COUNT; kind++)
+        if (count_trouble(facts, kind) > 0)
+            return true;
+    return false;
+}
+
 /* "warning (3 times), panic" */
 static void print_kinds(const struct kernel_facts *facts)
 {
     const char *between = "";
 
     fputs("quire: test: the kernel is in trouble: ", stderr);
-    for (size_t kind = 0; kind < TROUBLE_KIND_COUNT; kind++) {
-        const uint64_t count = console_watch_trouble_count(facts->watch, kind);
-        if (count == 0 || facts->options->allowed[kind])
+    for (enum trouble_kind kind = 0; kind < TROUBLE_KIND_COUNT; kind++) {
+        const uint64_t count = count_trouble(facts, kind);
+        if (count == 0)
             continue;
         fprintf(stderr, "%s%s", between, trouble_name(kind));
         if (count > 1)
@@ -162,17 +176,19 @@ static void print_kinds(const struct kernel_facts *facts)
     fputc('\n', stderr);
 }
 
-/* What the console tells of; whether there is any. */
-static bool report_console_trouble(const struct kernel_facts *facts)
+static void print_trouble(const struct kernel_facts *facts)
 {
     size_t index = 0;
     size_t count = 1;
     const struct console_trouble *first = find_trouble(facts, &index);
     const struct console_trouble *trouble;
 
-    if (first == NULL)
-        return false;
-    print_kinds(facts);
+    /* What is allowed has taken all the room. */
+    if (first == NULL) {
+        say("so much trouble that is allowed came before it that its line is not known");
+        print_last_lines(facts);
+        return;
+    }
     if (facts->options->verbose)
         show(first->text, strlen(first->text));
     print_lines_from(facts, first->line);
@@ -182,6 +198,15 @@ static bool report_console_trouble(const struct kernel_facts *facts)
     }
     if (trouble != NULL)
         say("and more");
+}
+
+/* What the console tells of; whether there is any. */
+static bool report_console_trouble(const struct kernel_facts *facts)
+{
+    if (!has_trouble(facts))
+        return false;
+    print_kinds(facts);
+    print_trouble(facts);
     return true;
 }
 
@@ -221,7 +246,7 @@ static int fail_late(const struct kernel_facts *facts)
 static int fail_gone(const struct kernel_facts *facts)
 {
     if (!facts->has_booted)
-        say("the kernel does not boot: %s", facts->machine->text);
+        say("the kernel does not boot: %s", facts->was_killed ? facts->command->text : facts->machine->text);
     else if (facts->was_killed)
         say("what has become of the command is not known: %s", facts->command->text);
     else
