@@ -271,6 +271,10 @@ START_TEST(what_cannot_be_begun_leaves_nothing)
     check_with(POWERS_OFF, "|--set|serial.backend=file", "true", 2);
     kernel_test_options_free(&rig.options);
     check_with(POWERS_OFF, "|--set|serial.backend=file|--bisect", "true", 128);
+    kernel_test_options_free(&rig.options);
+    ck_assert_int_eq(setenv("TMPDIR", "/no/such", 1), 0);
+    check(POWERS_OFF, "true", 4);
+    check_said("quire: test: no folder can be made in /no/such: ");
 }
 END_TEST
 
@@ -309,17 +313,39 @@ START_TEST(a_machine_that_is_refused_says_why)
 }
 END_TEST
 
-/* Some 30 KB of lines, in pieces of any size; the last 8 KiB are kept. */
+/* "fake: line 1" and so on, at the end of a text. */
+static size_t add_lines(char *text, size_t length, size_t size, int count)
+{
+    for (int i = 1; i <= count; i++)
+        length += (size_t)snprintf(text + length, size - length, "fake: line %d\n", i);
+    ck_assert_uint_lt(length, size);
+    return length;
+}
+
+enum { KEPT = 8192 };
+
 START_TEST(of_much_the_machine_says_the_end_is_shown)
 {
     static char all[1 << 16];
-    size_t length = 0;
+    const size_t length = add_lines(all, 0, sizeof(all), 2000);
 
-    for (int i = 1; i <= 2000; i++)
-        length += (size_t)snprintf(all + length, sizeof(all) - length, "fake: line %d\n", i);
     check("many-logs:2000 end:host-failure:4", "true", 4);
-    ck_assert_uint_eq(strlen(rig.said), 8192);
-    ck_assert_str_eq(rig.said, all + length - 8192);
+    ck_assert_uint_eq(strlen(rig.said), KEPT);
+    ck_assert_str_eq(rig.said, all + length - KEPT);
+}
+END_TEST
+
+/* There is room for what it has said before the command, and not for all that follows. */
+START_TEST(what_the_machine_says_later_takes_the_place_of_the_first)
+{
+    static char all[1 << 16];
+    const size_t first = add_lines(all, 0, sizeof(all), 500);
+    const size_t length = add_lines(all, first, sizeof(all), 400);
+
+    ck_assert_uint_lt(first, KEPT);
+    check("many-logs:500 agent:1 many-logs:400 end:host-failure:4", "true", 4);
+    ck_assert_uint_eq(strlen(rig.said), KEPT);
+    ck_assert_str_eq(rig.said, all + length - KEPT);
 }
 END_TEST
 
@@ -478,6 +504,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, what_the_console_and_the_machine_say_can_be_shown);
     tcase_add_test(tcase, a_machine_that_is_refused_says_why);
     tcase_add_test(tcase, of_much_the_machine_says_the_end_is_shown);
+    tcase_add_test(tcase, what_the_machine_says_later_takes_the_place_of_the_first);
     tcase_add_test(tcase, a_machine_that_dies_at_once_is_the_hosts);
     tcase_add_test(tcase, a_guest_that_ends_at_once_does_not_boot);
     tcase_add_test(tcase, a_machine_that_hangs_up_may_say_why);
