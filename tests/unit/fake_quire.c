@@ -8,7 +8,7 @@
  *     end:NAME:STATUS says on descriptor 3 that it ends so, and does
  *     waits:NAME:STATUS   says on descriptor 3 that it would end so, but waits
  *     wait:MS         does nothing for a while
- *     log:TEXT        a line of the machine's own; "_" is a blank; many-logs:N so many of them, with numbers
+ *     log:TEXT        a line of the machine's own; "_" is a blank, "@" is FILE; many-logs:N so many lines, with numbers
  *     hangup          takes a client of the agent's socket, and leaves it at once
  *     agent:N         is the agent for N of its clients, one after the other; the guest is this host, but for its
  * power: what follows says what becomes of that signal:N        sends this signal to who has started it linger takes
@@ -34,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+static const char *machine_file;
 static bool is_deaf;
 static int agent_listener = -1;
 
@@ -331,7 +332,13 @@ static void print(char *text, const char *tail)
 static void log_text(char *text)
 {
     put_blanks(text);
-    dprintf(STDERR_FILENO, "%s\n", text);
+    for (; *text != '\0'; text++) {
+        if (*text == '@')
+            dprintf(STDERR_FILENO, "%s", machine_file);
+        else
+            dprintf(STDERR_FILENO, "%c", *text);
+    }
+    dprintf(STDERR_FILENO, "\n");
 }
 
 static void log_many(int count)
@@ -431,18 +438,18 @@ int main(int argc, char *argv[])
     char cmdline[4096] = "";
     char address[256] = "";
     char first[32];
-    const char *file = argv[argc - 1];
     char *rest = cmdline;
     char *word;
 
-    (void)find(file, "[boot]", "cmdline", cmdline, sizeof(cmdline));
+    machine_file = argv[argc - 1];
+    (void)find(machine_file, "[boot]", "cmdline", cmdline, sizeof(cmdline));
     is_deaf = strstr(cmdline, "deaf") != NULL;
     if (strstr(cmdline, "linger") != NULL) {
         const sigset_t mask = terminated();
         sigprocmask(SIG_BLOCK, &mask, NULL);
     }
-    const int listener = find(file, "[control]", "listen", address, sizeof(address)) ? listen_at(address) : -1;
-    if (find(file, "[agent]", "listen", address, sizeof(address)))
+    const int listener = find(machine_file, "[control]", "listen", address, sizeof(address)) ? listen_at(address) : -1;
+    if (find(machine_file, "[agent]", "listen", address, sizeof(address)))
         agent_listener = listen_at(address);
     (void)snprintf(first, sizeof(first), "process %d\n", (int)getpid());
     say(first);

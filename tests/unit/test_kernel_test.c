@@ -3,7 +3,8 @@
  * that nothing of them stays. This program plays quire, which starts itself as the machine.
  *
  * Time stands still for what is tested, so that no limit of its own comes before what it waits for, however long that
- * takes; SIGUSR1, which a machine or a command sends, lets all limits pass.
+ * takes. SIGUSR1, which a machine or a command sends, lets all limits pass; SIGUSR2 has it counted how often the time
+ * is looked at.
  */
 #include "vmm/cli/kernel_test.h"
 
@@ -34,21 +35,36 @@ int __wrap_pidfd_send_signal(int fd, int number, siginfo_t *info, unsigned flags
 
 static struct {
     bool stands_still;
-    /* An hour passes whenever somebody looks. */
-    atomic_bool runs_away;
     struct timespec now;
+    /* How often somebody has looked. */
+    atomic_uint looks;
+    /* Hours that pass with each look from now on. */
+    atomic_int hours;
+    /* So many pass with the next alone. */
+    bool leaps_once;
+    /* Raised at the first look; 0: none. */
+    int signal;
 } world;
 
 static unsigned kills;
-/* A machine that is killed is asked to go instead, and this process gets a signal. */
-static bool kills_softly;
+/* What becomes of the first of them. */
+static enum {
+    KILL_ENDS,
+    /* The machine is asked to go instead, and this process gets a signal. */
+    KILL_ASKS,
+    /* The machine stays, and time passes. */
+    KILL_FAILS,
+} kill_does;
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 {
     if (!world.stands_still)
         return __real_clock_gettime(clock, now);
-    if (world.runs_away)
-        world.now.tv_sec += 3600;
+    if (world.signal != 0)
+        raise(world.signal);
+    world.signal = 0;
+    world.looks++;
+    world.now.tv_sec += 3600 * (world.leaps_once ? atomic_exchange(&world.hours, 0) : world.hours);
     *now = world.now;
     return 0;
 }
@@ -57,9 +73,13 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 int __wrap_pidfd_send_signal(int fd, int number, siginfo_t *info, unsigned flags)
 {
     ck_assert_int_eq(number, SIGKILL);
-    world.runs_away = false;
-    if (++kills > 1 || !kills_softly)
+    world.hours = 0;
+    if (++kills > 1 || kill_does == KILL_ENDS)
         return __real_pidfd_send_signal(fd, number, info, flags);
+    if (kill_does == KILL_FAILS) {
+        world.hours = 1;
+        return 0;
+    }
     raise(SIGINT);
     return __real_pidfd_send_signal(fd, SIGTERM, info, flags);
 }
@@ -67,7 +87,13 @@ int __wrap_pidfd_send_signal(int fd, int number, siginfo_t *info, unsigned flags
 static void let_time_pass(int number)
 {
     (void)number;
-    world.runs_away = true;
+    world.hours = 10;
+}
+
+static void count_looks(int number)
+{
+    (void)number;
+    world.looks = 0;
 }
 
 /* ---- The rig ---- */
@@ -91,6 +117,7 @@ static void set_up(void)
     ck_assert_int_ge(dup2(input[0], STDIN_FILENO), 0);
     (void)signal(SIGHUP, SIG_DFL);
     (void)signal(SIGUSR1, let_time_pass);
+    (void)signal(SIGUSR2, count_looks);
 }
 
 static void tear_down(void)
@@ -313,6 +340,13 @@ START_TEST(a_machine_that_is_refused_says_why)
 }
 END_TEST
 
+START_TEST(the_place_in_a_file_that_nobody_has_written_is_left_out)
+{
+    check("log:quire:_@:2:10:_boot.kernel:_no end:refused:2", "true", 2);
+    ck_assert_str_eq(rig.said, "quire: boot.kernel: no\n");
+}
+END_TEST
+
 /* "fake: line 1" and so on, at the end of a text. */
 static size_t add_lines(char *text, size_t length, size_t size, int count)
 {
@@ -425,10 +459,26 @@ END_TEST
 /* Neither a signal nor that it has halted ends that wait. */
 START_TEST(a_machine_that_takes_its_time_to_go_is_waited_for)
 {
-    kills_softly = true;
+    kill_does = KILL_ASKS;
     check_with(HALTS " linger", "|--verbose", "exit 3", 3);
     check_said("reboot: System halted\ngoing\n");
     ck_assert_uint_eq(kills, 1);
+}
+END_TEST
+
+START_TEST(a_machine_that_cannot_be_ended_is_the_hosts)
+{
+    kill_does = KILL_FAILS;
+    check(HALTS, "exit 3", 4);
+    ck_assert_str_eq(rig.said, "quire: test: the machine's process cannot be ended\n");
+}
+END_TEST
+
+/* Who waits looks at the time once more when something has happened; who does not looks thousands of times. */
+START_TEST(the_wait_for_the_power_off_costs_nothing)
+{
+    check("agent:2 signal:12 wait:300 end:power-off:0", "true", 0);
+    ck_assert_uint_lt(world.looks, 100);
 }
 END_TEST
 
@@ -444,6 +494,14 @@ START_TEST(a_signal_while_it_boots_ends_it)
     check(words, "true", 128 + signals[_i]);
     ck_assert_str_eq(rig.said, "");
     ck_assert_uint_eq(kills, 1);
+}
+END_TEST
+
+START_TEST(a_signal_before_there_is_a_machine_leaves_nothing)
+{
+    world.signal = SIGTERM;
+    check("print:one", "true", 143);
+    ck_assert_str_eq(rig.said, "");
 }
 END_TEST
 
@@ -475,10 +533,12 @@ START_TEST(time_that_runs_out_while_it_boots_ends_it)
 }
 END_TEST
 
+/* Without waiting until the guest has powered off. */
 START_TEST(time_that_runs_out_later_ends_the_command)
 {
     char command[64];
 
+    world.leaps_once = true;
     (void)snprintf(command, sizeof(command), "echo up; kill -USR1 %d; exec sleep 1000", (int)getpid());
     check_with("agent:1", "|--timeout|1h", command, 124);
     check_said("quire: test: out of time, and the command is ended\n");
@@ -503,6 +563,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, the_last_line_counts_without_an_end);
     tcase_add_test(tcase, what_the_console_and_the_machine_say_can_be_shown);
     tcase_add_test(tcase, a_machine_that_is_refused_says_why);
+    tcase_add_test(tcase, the_place_in_a_file_that_nobody_has_written_is_left_out);
     tcase_add_test(tcase, of_much_the_machine_says_the_end_is_shown);
     tcase_add_test(tcase, what_the_machine_says_later_takes_the_place_of_the_first);
     tcase_add_test(tcase, a_machine_that_dies_at_once_is_the_hosts);
@@ -514,7 +575,10 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_guest_that_does_not_power_off_is_ended);
     tcase_add_test(tcase, a_signal_ends_the_wait_for_the_power_off);
     tcase_add_test(tcase, a_machine_that_takes_its_time_to_go_is_waited_for);
+    tcase_add_test(tcase, a_machine_that_cannot_be_ended_is_the_hosts);
+    tcase_add_test(tcase, the_wait_for_the_power_off_costs_nothing);
     tcase_add_loop_test(tcase, a_signal_while_it_boots_ends_it, 0, (int)(sizeof(signals) / sizeof(signals[0])));
+    tcase_add_test(tcase, a_signal_before_there_is_a_machine_leaves_nothing);
     tcase_add_test(tcase, a_signal_that_is_ignored_ends_nothing);
     tcase_add_test(tcase, a_guest_that_does_not_answer_is_ended);
     tcase_add_test(tcase, time_that_runs_out_while_it_boots_ends_it);
