@@ -1,6 +1,7 @@
 /*
  * What quire test --kernel makes of a command's and a machine's end: the exit status, and what is said of it on
- * standard error. Nothing is said of a command that has ended by itself in a machine that was all right.
+ * standard error. Nothing is said of a command that has ended by itself in a machine that was all right. Texts of any
+ * bytes may be given: what would control a terminal is made visible.
  */
 #ifndef VMM_CLI_KERNEL_VERDICT_H
 #define VMM_CLI_KERNEL_VERDICT_H
