@@ -8,9 +8,11 @@
  *     end:NAME:STATUS says on descriptor 3 that it ends so, and does
  *     waits:NAME:STATUS   says on descriptor 3 that it would end so, but waits
  *     wait:MS         does nothing for a while
+ *     log:TEXT        a line of the machine's own; "_" is a blank, "@" is FILE; many-logs:N so many lines, with numbers
  *     hangup          takes a client of the agent's socket, and leaves it at once
- *     agent:N         is the agent for N of its clients, one after the other; the guest is this host
- *     vanish          is killed by a signal
+ *     agent:N         is the agent for N of its clients, one after the other; the guest is this host, but for its
+ * power: what follows says what becomes of that signal:N        sends this signal to who has started it linger takes
+ * its time when it is told to go, by SIGTERM: it says so on the console first vanish          is killed by a signal
  *     crash:NAME      says that it ends so, and is killed by a signal
  *     deaf            its control socket does not answer
  * Behind the last it goes on for ever. It prints its process's number first. On the control socket it says what is
@@ -32,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+static const char *machine_file;
 static bool is_deaf;
 static int agent_listener = -1;
 
@@ -272,6 +275,8 @@ static void be_agent(void)
     const struct agent_frame frame = next_frame(&client);
     if (frame.type == AGENT_EXEC)
         run_command(&client, &frame);
+    else if (frame.type == AGENT_POWER)
+        send_numbers(&client, AGENT_STARTED, 0, 0);
     else if (!agent_file_decode(&frame, &file))
         _exit(1);
     else if (frame.type == AGENT_PUT)
@@ -311,12 +316,54 @@ static void flood(unsigned mib, bool is_binary)
         }
 }
 
-static void print(char *text, const char *tail)
+static void put_blanks(char *text)
 {
     for (char *at = text; *at != '\0'; at++)
         *at = *at == '_' ? ' ' : *at;
+}
+
+static void print(char *text, const char *tail)
+{
+    put_blanks(text);
     say(text);
     say(tail);
+}
+
+static void log_text(char *text)
+{
+    put_blanks(text);
+    for (; *text != '\0'; text++) {
+        if (*text == '@')
+            dprintf(STDERR_FILENO, "%s", machine_file);
+        else
+            dprintf(STDERR_FILENO, "%c", *text);
+    }
+    dprintf(STDERR_FILENO, "\n");
+}
+
+static void log_many(int count)
+{
+    for (int i = 1; i <= count; i++)
+        dprintf(STDERR_FILENO, "fake: line %d\n", i);
+}
+
+static sigset_t terminated(void)
+{
+    sigset_t mask;
+
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    return mask;
+}
+
+static void linger(void)
+{
+    const sigset_t mask = terminated();
+    int number;
+
+    (void)sigwait(&mask, &number);
+    say("going\n");
+    raise(SIGKILL);
 }
 
 /* NAME:STATUS */
@@ -367,6 +414,14 @@ static void obey(char *word, int listener)
         wait_as(argument);
     else if (strcmp(word, "wait") == 0)
         wait_for((unsigned)atoi(argument));
+    else if (strcmp(word, "log") == 0)
+        log_text(argument);
+    else if (strcmp(word, "many-logs") == 0)
+        log_many(atoi(argument));
+    else if (strcmp(word, "signal") == 0)
+        (void)kill(getppid(), atoi(argument));
+    else if (strcmp(word, "linger") == 0)
+        linger();
     else if (strcmp(word, "hangup") == 0)
         hang_up();
     else if (strcmp(word, "agent") == 0)
@@ -383,14 +438,18 @@ int main(int argc, char *argv[])
     char cmdline[4096] = "";
     char address[256] = "";
     char first[32];
-    const char *file = argv[argc - 1];
     char *rest = cmdline;
     char *word;
 
-    (void)find(file, "[boot]", "cmdline", cmdline, sizeof(cmdline));
+    machine_file = argv[argc - 1];
+    (void)find(machine_file, "[boot]", "cmdline", cmdline, sizeof(cmdline));
     is_deaf = strstr(cmdline, "deaf") != NULL;
-    const int listener = find(file, "[control]", "listen", address, sizeof(address)) ? listen_at(address) : -1;
-    if (find(file, "[agent]", "listen", address, sizeof(address)))
+    if (strstr(cmdline, "linger") != NULL) {
+        const sigset_t mask = terminated();
+        sigprocmask(SIG_BLOCK, &mask, NULL);
+    }
+    const int listener = find(machine_file, "[control]", "listen", address, sizeof(address)) ? listen_at(address) : -1;
+    if (find(machine_file, "[agent]", "listen", address, sizeof(address)))
         agent_listener = listen_at(address);
     (void)snprintf(first, sizeof(first), "process %d\n", (int)getpid());
     say(first);

@@ -403,6 +403,22 @@ START_TEST(utf8)
 }
 END_TEST
 
+START_TEST(plain_text_controls_no_terminal)
+{
+    static const char text[] = "a\tb\0\x1b[2J\x7f\xc2\x9b\r\n\x9b\xd8\x9c\xe2\x80\xae\xe2\x81\xa9\xc3\xbc\xe2\x82";
+    char *written = NULL;
+    size_t size;
+    FILE *out = open_memstream(&written, &size);
+
+    utf8_write_plain(text, sizeof(text) - 1, out);
+    ck_assert_int_eq(fclose(out), 0);
+    ck_assert_str_eq(written,
+                     "a\tb\\x00\\x1b[2J\\x7f\\x9b\\x0d\\x0a\xef\xbf\xbd\\u061c\\u202e\\u2069\xc3\xbc\xef\xbf\xbd"
+                     "\xef\xbf\xbd");
+    free(written);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *all = suite_create("scenario_results");
@@ -423,6 +439,7 @@ static Suite *suite(void)
     tcase_add_test(forms, lines_are_plain);
     tcase_add_test(forms, statuses);
     tcase_add_test(forms, utf8);
+    tcase_add_test(forms, plain_text_controls_no_terminal);
     tcase_set_timeout(forms, 60);
     suite_add_tcase(all, forms);
     return all;

@@ -4,10 +4,10 @@
 #include "devices/host/signals.h"
 #include "vmm/agent/client.h"
 #include "vmm/cli/exec_session.h"
+#include "vmm/cli/kernel_verdict.h"
 #include "vmm/machine/outcome.h"
 #include "vmm/runner/folders.h"
 #include "vmm/runner/machine_process.h"
-#include "vmm/runner/verdict.h"
 #include "vmm/scenario/console_watch.h"
 
 #include <errno.h>
@@ -30,9 +30,6 @@ enum {
     /* For one that is killed to be gone: it takes long only where the host is busy, or has much memory to take back. */
     KILLED_MILLISECONDS = 60000,
     TICK_MILLISECONDS = 1000,
-    /* Of the console, in a report. */
-    SHOWN_LINES = 25,
-    SHOWN_TROUBLE = 10,
 };
 
 struct kernel_test {
@@ -371,233 +368,6 @@ static void end_machine(struct kernel_test *test, const struct exec_end *end)
     wait_for_end(test, NULL, KILLED_MILLISECONDS);
 }
 
-/* ---- The verdict ---- */
-
-/* What a guest has printed, without what a terminal would obey. */
-static void print_text(const char *front, const char *text, size_t length)
-{
-    fputs(front, stderr);
-    for (size_t i = 0; i < length; i++) {
-        const unsigned char byte = (unsigned char)text[i];
-        fputc(byte == '\t' || (byte >= 0x20 && byte < 0x7f) ? byte : '?', stderr);
-    }
-    fputc('\n', stderr);
-}
-
-/* The lines with the places from first down to last, of which 0 is the newest. */
-static void print_lines(const struct kernel_test *test, size_t first, size_t last)
-{
-    struct console_line line;
-
-    for (size_t i = first + 1; i-- > last;)
-        if (console_watch_tail(test->watch, i, &line))
-            print_text("  | ", line.text, line.length);
-}
-
-/* Unless they have been shown already. */
-static void print_last_lines(const struct kernel_test *test)
-{
-    struct console_line line;
-    size_t count = 0;
-
-    if (test->options->verbose)
-        return;
-    while (count < SHOWN_LINES && console_watch_tail(test->watch, count, &line))
-        count++;
-    if (count == 0) {
-        fputs("quire: test: the console has said nothing\n", stderr);
-        return;
-    }
-    fputs("quire: test: the console's last lines:\n", stderr);
-    print_lines(test, count - 1, 0);
-}
-
-/* From a line on. */
-static void print_lines_from(const struct kernel_test *test, uint64_t number)
-{
-    struct console_line line;
-    size_t count = 0;
-
-    if (test->options->verbose)
-        return;
-    while (console_watch_tail(test->watch, count, &line) && line.number >= number)
-        count++;
-    if (count > 0)
-        print_lines(test, count - 1, count > SHOWN_LINES ? count - SHOWN_LINES : 0);
-}
-
-/* How much of a text is a place in the machine's file, "FILE:LINE:COLUMN: ", which nobody has written. */
-static size_t measure_place(const struct kernel_test *test, const char *text)
-{
-    const size_t length = strlen(test->file);
-    int more = 0;
-
-    if (strncmp(text, test->file, length) != 0 || sscanf(text + length, ":%*u:%*u: %n", &more) < 0)
-        return 0;
-    return more > 0 ? length + (size_t)more : 0;
-}
-
-static void print_log(const struct kernel_test *test)
-{
-    if (test->options->verbose)
-        return;
-    for (const char *at = test->log; *at != '\0';) {
-        const size_t place = measure_place(test, at);
-        if (place == 0)
-            fputc(*at, stderr);
-        at += place > 0 ? place : 1;
-    }
-}
-
-static const struct console_trouble *find_trouble(const struct kernel_test *test, size_t *index)
-{
-    const struct console_trouble *trouble;
-
-    while ((trouble = console_watch_trouble(test->watch, *index)) != NULL) {
-        ++*index;
-        if (!test->options->allowed[trouble->kind])
-            return trouble;
-    }
-    return NULL;
-}
-
-/* "warning (3 times), panic" */
-static void print_kinds(const struct kernel_test *test)
-{
-    const char *between = "";
-
-    fputs("quire: test: the kernel is in trouble: ", stderr);
-    for (size_t kind = 0; kind < TROUBLE_KIND_COUNT; kind++) {
-        const uint64_t count = console_watch_trouble_count(test->watch, kind);
-        if (count == 0 || test->options->allowed[kind])
-            continue;
-        fprintf(stderr, "%s%s", between, trouble_name(kind));
-        if (count > 1)
-            fprintf(stderr, " (%" PRIu64 " times)", count);
-        between = ", ";
-    }
-    fputc('\n', stderr);
-}
-
-/* What the console tells of; whether there is any. */
-static bool report_console_trouble(const struct kernel_test *test)
-{
-    size_t index = 0;
-    size_t count = 1;
-    const struct console_trouble *first = find_trouble(test, &index);
-    const struct console_trouble *trouble;
-
-    if (first == NULL)
-        return false;
-    print_kinds(test);
-    if (test->options->verbose)
-        print_text("  | ", first->text, strlen(first->text));
-    print_lines_from(test, first->line);
-    for (; (trouble = find_trouble(test, &index)) != NULL && count < SHOWN_TROUBLE; count++) {
-        fprintf(stderr, "quire: test: and %s, on line %" PRIu64 " of the console:\n", trouble_name(trouble->kind),
-                trouble->line);
-        print_text("  | ", trouble->text, strlen(trouble->text));
-    }
-    if (trouble != NULL)
-        fputs("quire: test: and more\n", stderr);
-    return true;
-}
-
-/* What the machine tells of: a triple fault, or a panic by way of pvpanic, whose text may have gone elsewhere. */
-static bool report_machine_trouble(const struct kernel_test *test)
-{
-    const struct machine_end *machine = machine_process_end(test->machine);
-    const enum trouble_kind kind = test->was_killed ? TROUBLE_NONE : trouble_find(machine->name);
-
-    if (kind == TROUBLE_NONE || test->options->allowed[kind])
-        return false;
-    fprintf(stderr, "quire: test: the kernel is in trouble: %s\n", trouble_name(kind));
-    print_log(test);
-    print_last_lines(test);
-    return true;
-}
-
-/* The machine, and not the guest, is why it has ended: the status; 0: it is not. */
-static int status_of_machine(const struct kernel_test *test)
-{
-    const struct machine_end *machine = machine_process_end(test->machine);
-
-    return !test->was_killed && machine_end_is_hosts(machine) ? machine->status : 0;
-}
-
-static int fail_with_lines(const struct kernel_test *test, int status, const char *text)
-{
-    fprintf(stderr, "quire: test: %s\n", text);
-    print_last_lines(test);
-    return status;
-}
-
-static int fail_late(const struct kernel_test *test, const struct exec_end *end)
-{
-    if (test->has_booted)
-        return fail_with_lines(test, EXIT_STATUS_OUT_OF_TIME, "out of time, and the command is ended");
-    if (end->kind == EXEC_OUT_OF_TIME)
-        return fail_with_lines(test, EXIT_STATUS_OUT_OF_TIME, "out of time, and the guest has not booted yet");
-    return fail_with_lines(test, EXIT_STATUS_OUT_OF_TIME,
-                           "the guest does not boot, or its kernel has no 8250 serial ports for the agent; --wait has "
-                           "it more time, --verbose shows its console");
-}
-
-/* The guest has gone before the command's end. */
-static int fail_gone(const struct kernel_test *test, const struct exec_end *end)
-{
-    char text[1024];
-
-    if (!test->has_booted)
-        (void)snprintf(text, sizeof(text), "the kernel does not boot: %s", machine_process_end(test->machine)->text);
-    else if (test->was_killed)
-        (void)snprintf(text, sizeof(text), "what has become of the command is not known: %s", end->text);
-    else
-        (void)snprintf(text, sizeof(text), "the guest has gone before the command's end: %s",
-                       machine_process_end(test->machine)->text);
-    return fail_with_lines(test, EXIT_STATUS_TEST_FAILED, text);
-}
-
-static int status_of_command(const struct kernel_test *test, const struct exec_end *end)
-{
-    if (end->kind == EXEC_NOT_RUN)
-        fprintf(stderr, "quire: test: %s: %s\n", test->options->command_count > 0 ? test->options->command[0] : "sh",
-                end->text);
-    /* To git, these would be the end of its bisection. */
-    return test->options->bisect && end->status >= EXIT_STATUS_SIGNAL_BASE ? EXIT_STATUS_TEST_FAILED : end->status;
-}
-
-static int report_error(const struct kernel_test *test, const struct error *error)
-{
-    fprintf(stderr, "quire: test: %s\n", error->text);
-    const int status = error->kind == ERROR_CONFIG ? EXIT_STATUS_USAGE : EXIT_STATUS_HOST_FAILED;
-    return test->options->bisect ? verdict_for_bisect(status) : status;
-}
-
-static int judge(const struct kernel_test *test, const struct exec_end *end)
-{
-    const int machine_status = status_of_machine(test);
-
-    if (end->kind == EXEC_SIGNALLED)
-        return end->status;
-    if (machine_status != 0) {
-        print_log(test);
-        if (strcmp(machine_process_end(test->machine)->name, "killed") == 0)
-            fprintf(stderr, "quire: test: %s\n", machine_process_end(test->machine)->text);
-        /* It is the kernel that it does not take: the next one may be another. */
-        return test->options->bisect ? VERDICT_BISECT_SKIP : machine_status;
-    }
-    if (report_console_trouble(test) || report_machine_trouble(test))
-        return EXIT_STATUS_TEST_FAILED;
-    if (end->kind == EXEC_FAILED)
-        return report_error(test, &end->error);
-    if (end->kind == EXEC_NO_ANSWER || end->kind == EXEC_OUT_OF_TIME)
-        return fail_late(test, end);
-    if (end->kind == EXEC_STOPPED || end->kind == EXEC_LOST)
-        return fail_gone(test, end);
-    return status_of_command(test, end);
-}
-
 /* ---- All of it ---- */
 
 static int run(struct kernel_test *test)
@@ -606,14 +376,20 @@ static int run(struct kernel_test *test)
     struct error error;
 
     if (start(test, &error) < 0)
-        return report_error(test, &error);
+        return kernel_verdict_of_error(test->options, &error);
     run_command(test, &end);
     end_machine(test, &end);
-    if (!test->machine_has_ended) {
-        error_set(&error, ERROR_HOST, "the machine's process cannot be ended");
-        return report_error(test, &error);
-    }
-    return judge(test, &end);
+    const struct kernel_facts facts = {
+        .options = test->options,
+        .watch = test->watch,
+        .machine = test->machine_has_ended ? machine_process_end(test->machine) : NULL,
+        .log = test->log,
+        .file = test->file,
+        .has_booted = test->has_booted,
+        .was_killed = test->was_killed,
+        .command = &end,
+    };
+    return kernel_verdict(&facts);
 }
 
 int kernel_test_run(struct kernel_test_options *options)

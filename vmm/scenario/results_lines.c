@@ -10,29 +10,12 @@
 /* Of a case that failed: the rest is in the other forms. */
 enum { CONSOLE_SHOWN = 10, SUBTESTS_SHOWN = 10 };
 
-/* Text on one line, with characters that control a terminal or the order of others made visible. */
-static void write_plain(const char *text, size_t left, FILE *out)
-{
-    size_t used;
-    char bytes[4];
-
-    for (; left > 0; text += used, left -= used) {
-        const uint32_t character = utf8_next(text, left, &used);
-        if (character < 0x20 || (character >= 0x7f && character < 0xa0))
-            (void)fprintf(out, "\\x%02x", character);
-        else if (utf8_is_direction(character))
-            (void)fprintf(out, "\\u%04x", character);
-        else
-            (void)fwrite(bytes, 1, utf8_put(character, bytes), out);
-    }
-}
-
 static void write_more(const char *label, const char *text, FILE *out)
 {
     if (text == NULL)
         return;
     (void)fprintf(out, "  %s: ", label);
-    write_plain(text, strlen(text), out);
+    utf8_write_plain(text, strlen(text), out);
     (void)fputc('\n', out);
 }
 
@@ -49,7 +32,7 @@ static void write_lines(const char *text, size_t first, FILE *out)
         const size_t length = strcspn(text, "\n");
         if (number >= first) {
             (void)fputs("    ", out);
-            write_plain(text, length, out);
+            utf8_write_plain(text, length, out);
             (void)fputc('\n', out);
         }
         text += length + (text[length] == '\n');
@@ -109,7 +92,7 @@ void results_write_line(const struct result_case *one, FILE *out)
     };
 
     (void)fprintf(out, "%s ", words[one->status]);
-    write_plain(one->name, strlen(one->name), out);
+    utf8_write_plain(one->name, strlen(one->name), out);
     (void)fputs("  ", out);
     write_time(one->duration_ns, out);
     (void)fputc('\n', out);

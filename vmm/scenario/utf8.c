@@ -85,3 +85,19 @@ char *utf8_clean(const char *text)
     clean[length] = '\0';
     return clean;
 }
+
+void utf8_write_plain(const char *text, size_t length, FILE *out)
+{
+    size_t used;
+    char bytes[4];
+
+    for (; length > 0; text += used, length -= used) {
+        const uint32_t character = utf8_next(text, length, &used);
+        if ((character < 0x20 && character != '\t') || (character >= 0x7f && character < 0xa0))
+            (void)fprintf(out, "\\x%02x", character);
+        else if (utf8_is_direction(character))
+            (void)fprintf(out, "\\u%04x", character);
+        else
+            (void)fwrite(bytes, 1, utf8_put(character, bytes), out);
+    }
+}

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* What stands for bytes that are no UTF-8. */
 #define UTF8_REPLACEMENT 0xfffdu
@@ -25,5 +26,11 @@ size_t utf8_put(uint32_t character, char out[4]);
 
 /* A copy that is UTF-8, with other bytes replaced. The caller frees it; NULL: out of memory. */
 char *utf8_clean(const char *text);
+
+/*
+ * Writes length bytes for people, on one line: what would control a terminal, or the order of other characters, is made
+ * visible, as \xNN or \uNNNN. A tab is neither, and kernels print some.
+ */
+void utf8_write_plain(const char *text, size_t length, FILE *out);
 
 #endif
