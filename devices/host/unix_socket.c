@@ -57,30 +57,32 @@ int unix_socket_listen(const char *address, const char *what, int backlog, struc
     return -1;
 }
 
-static int fail_connect(const char *address, const char *key, int why, struct error *error)
+static void fail_connect(const char *address, const char *key, int why, struct error *error)
 {
     if (why == EACCES || why == EPERM)
-        return error_set(
-            error, ERROR_HOST,
-            "%s: no machine can be reached there: %s; only the user who runs the machine may; is that you?", address,
-            strerror(why));
-    return error_set(error, ERROR_HOST,
-                     "%s: no machine can be reached there: %s; is the machine running, and is this the %s of its file?",
-                     address, strerror(why), key);
+        error_set(error, ERROR_HOST,
+                  "%s: no machine can be reached there: %s; only the user who runs the machine may; is that you?",
+                  address, strerror(why));
+    else
+        error_set(error, ERROR_HOST,
+                  "%s: no machine can be reached there: %s; is the machine running, and is this the %s of its file?",
+                  address, strerror(why), key);
 }
 
-int unix_socket_connect(const char *address, const char *key, struct error *error)
+int unix_socket_connect(const char *address, const char *key, bool waits, struct error *error)
 {
     struct sockaddr_un where;
 
     if (unix_address_fill(address, &where, error) < 0)
         return -1;
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (waits ? 0 : SOCK_NONBLOCK), 0);
     if (fd < 0)
         return error_set(error, ERROR_HOST, "the host gave no socket: %s", strerror(errno));
     if (connect(fd, (const struct sockaddr *)&where, sizeof(where)) == 0)
         return fd;
     const int why = errno;
     close(fd);
-    return fail_connect(address, key, why, error);
+    fail_connect(address, key, why, error);
+    errno = why;
+    return -1;
 }

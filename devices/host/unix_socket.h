@@ -6,6 +6,7 @@
 
 #include "memory/support/error.h"
 
+#include <stdbool.h>
 #include <sys/un.h>
 
 /*
@@ -21,9 +22,10 @@ void unix_socket_remove_stale(const struct sockaddr_un *address);
 int unix_socket_listen(const char *address, const char *what, int backlog, struct error *error);
 
 /*
- * A blocking socket that is connected to a machine at "unix:PATH"; key is what its file calls the address. Does not
- * wait longer than the host does. -1 with *error.
+ * A socket that is connected to a machine at "unix:PATH"; key is what its file calls the address. -1 with *error, and
+ * errno. waits: it is a blocking one, and a machine that has as many connections as it takes in is waited for.
+ * Otherwise it is nonblocking, and for such a machine errno is EAGAIN.
  */
-int unix_socket_connect(const char *address, const char *key, struct error *error);
+int unix_socket_connect(const char *address, const char *key, bool waits, struct error *error);
 
 #endif

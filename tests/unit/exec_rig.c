@@ -19,6 +19,8 @@
 
 /* A host that has no time takes its time; the test's own limit is longer. */
 enum { PATIENCE_SECONDS = 300 };
+/* More than a socket takes in. */
+enum { FILLING_MAX = 64 };
 
 struct exec_rig rig;
 
@@ -28,6 +30,8 @@ static const char *const command_of_rig[] = {"true"};
 static struct exec_end *end;
 /* Ends with the child. */
 static int life = -1;
+static int filling[FILLING_MAX];
+static unsigned filling_count;
 /* What has come from the client, and what of it has been decoded. */
 static struct agent_decoder decoder;
 static uint8_t wire[64 << 10];
@@ -122,6 +126,26 @@ void exec_rig_stop_listening(void)
 {
     close_one(&rig.listener);
     ck_assert_int_eq(unlink(address + strlen("unix:")), 0);
+}
+
+void exec_rig_fill_socket(void)
+{
+    struct error error;
+
+    filling_count = 0;
+    while ((filling[filling_count] = unix_socket_connect(address, "key", false, &error)) >= 0)
+        ck_assert_uint_lt(++filling_count, FILLING_MAX);
+    ck_assert_int_eq(errno, EAGAIN);
+}
+
+void exec_rig_empty_socket(void)
+{
+    for (unsigned i = 0; i < filling_count; i++) {
+        const int fd = accept(rig.listener, NULL, NULL);
+        ck_assert_int_ge(fd, 0);
+        close(fd);
+        close(filling[i]);
+    }
 }
 
 void exec_rig_make(void)

@@ -43,6 +43,9 @@ void exec_rig_remove(void);
 
 void exec_rig_listen(void);
 void exec_rig_stop_listening(void);
+/* The socket has as many connections as it takes in; and they are taken out of it. */
+void exec_rig_fill_socket(void);
+void exec_rig_empty_socket(void);
 
 /* Starts the child; and takes its connection. */
 void exec_rig_start(void);

@@ -819,6 +819,41 @@ START_TEST(a_machine_that_does_not_come_is_not_waited_for_longer)
 }
 END_TEST
 
+/* It may have been stopped. */
+START_TEST(a_machine_that_takes_no_connections_is_not_waited_for_longer)
+{
+    rig.options.wait = SHORT_MILLISECONDS;
+    exec_rig_fill_socket();
+    exec_rig_start();
+    exec_rig_expect_end(EXEC_NO_ANSWER, 0);
+}
+END_TEST
+
+START_TEST(a_signal_ends_the_wait_for_a_machine_that_takes_no_connections)
+{
+    make_beside(turn_of_child);
+    exec_rig_fill_socket();
+    exec_rig_start();
+    wait_for_turns(1);
+    kill(rig.child, SIGINT);
+    exec_rig_expect_end(EXEC_SIGNALLED, 128 + SIGINT);
+}
+END_TEST
+
+START_TEST(a_machine_may_take_connections_later)
+{
+    exec_rig_fill_socket();
+    exec_rig_start();
+    exec_rig_empty_socket();
+    exec_rig_accept();
+    exec_rig_say_number(AGENT_HELLO, 0, AGENT_VERSION);
+    (void)exec_rig_expect(AGENT_EXEC);
+    exec_rig_say_number(AGENT_STARTED, 0, 1);
+    exec_rig_say_exit(AGENT_EXITED, 9);
+    exec_rig_expect_end(EXEC_ENDED, 9);
+}
+END_TEST
+
 /* The time to wait is over long before the command is, and even before the answer has been read. */
 START_TEST(an_agent_that_has_answered_has_all_the_time)
 {
@@ -952,6 +987,9 @@ int main(void)
     tcase_add_test(cases, a_turn_comes_again_when_it_wants_to);
     tcase_add_loop_test(cases, an_agent_that_does_not_answer_is_not_waited_for_longer, 0, 2);
     tcase_add_test(cases, a_machine_that_does_not_come_is_not_waited_for_longer);
+    tcase_add_test(cases, a_machine_that_takes_no_connections_is_not_waited_for_longer);
+    tcase_add_test(cases, a_signal_ends_the_wait_for_a_machine_that_takes_no_connections);
+    tcase_add_test(cases, a_machine_may_take_connections_later);
     tcase_add_test(cases, an_agent_that_has_answered_has_all_the_time);
     tcase_add_test(cases, the_time_is_over_before_the_agent_answers);
     tcase_add_test(cases, the_time_is_over_while_the_command_runs);

@@ -389,10 +389,12 @@ struct agent_client *agent_client_connect(const char *address, const struct agen
     client->queue = (struct agent_queue){.bytes = client->queue_bytes, .size = sizeof(client->queue_bytes)};
     for (size_t i = 0; i < AGENT_STREAM_COUNT; i++)
         client->windows[i] = AGENT_WINDOW;
-    client->fd = unix_socket_connect(address, "agent.listen", error);
+    client->fd = unix_socket_connect(address, "agent.listen", false, error);
     if (client->fd >= 0)
         return client;
+    const int why = errno;
     free(client);
+    errno = why;
     return NULL;
 }
 

@@ -56,7 +56,10 @@ struct agent_client_handlers {
     void *context;
 };
 
-/* Connects to "unix:PATH". NULL with *error, which names the socket and the remedy. */
+/*
+ * Connects to "unix:PATH". NULL with *error, which names the socket and the remedy, and errno: EAGAIN if the machine
+ * has as many connections as it takes in. Does not wait.
+ */
 struct agent_client *agent_client_connect(const char *address, const struct agent_client_handlers *handlers,
                                           struct error *error);
 

@@ -269,9 +269,10 @@ static int connect_to(struct exec *exec, struct error *error)
 {
     const struct agent_client_handlers handlers = {.output = on_output, .context = exec};
 
-    if (exec->client == NULL)
-        exec->client = agent_client_connect(exec->options->address, &handlers, error);
-    return exec->client != NULL || exec->beside != NULL ? 0 : -1;
+    if (exec->client != NULL)
+        return 0;
+    exec->client = agent_client_connect(exec->options->address, &handlers, error);
+    return exec->client != NULL || exec->beside != NULL || errno == EAGAIN ? 0 : -1;
 }
 
 /* Asks for the command when the agent is there: until then the terminal is as it was, so that Ctrl-C ends the wait. */

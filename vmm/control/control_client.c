@@ -33,7 +33,7 @@ struct control_client *control_client_connect(const char *address, struct error 
     }
     client->taken = 0;
     client->used = 0;
-    client->fd = unix_socket_connect(address, "control.listen", error);
+    client->fd = unix_socket_connect(address, "control.listen", true, error);
     if (client->fd >= 0)
         return client;
     free(client);
