@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -693,6 +694,49 @@ START_TEST(a_writer_that_fails_leaves_what_was_there)
 }
 END_TEST
 
+/* As a run leaves it that was killed in the middle. */
+START_TEST(what_was_left_half_written_goes)
+{
+    scratch_write(in(".file.partial"), "half of something longer");
+    ck_assert_int_eq(report_write_file(in("file"), write_half, "", &error), 0);
+    expect_content("file", "half");
+    ck_assert_uint_eq(count_files(), 1);
+}
+END_TEST
+
+/* Somebody writes the same file at the same time; and it is somebody else's, or no file at all. */
+START_TEST(what_others_write_is_left_alone)
+{
+    struct stat status;
+
+    scratch_write(in(".file.partial"), "other");
+    const int fd = open(in(".file.partial"), O_WRONLY | O_CLOEXEC);
+    ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+    ck_assert_int_eq(report_write_file(in("file"), write_half, "", &error), 0);
+    expect_content("file", "half");
+    expect_content(".file.partial", "other");
+    close(fd);
+
+    ck_assert_int_eq(link(in(".file.partial"), in("second")), 0);
+    ck_assert_int_eq(report_write_file(in("file"), write_half, "", &error), 0);
+    expect_content("second", "other");
+    ck_assert_int_eq(unlink(in("second")), 0);
+
+    ck_assert_int_eq(rename(in(".file.partial"), in("target")), 0);
+    ck_assert_int_eq(symlink("target", in(".file.partial")), 0);
+    ck_assert_int_eq(report_write_file(in("file"), write_half, "", &error), 0);
+    expect_content("target", "other");
+    ck_assert_int_eq(unlink(in(".file.partial")), 0);
+
+    ck_assert_int_eq(mkfifo(in(".file.partial"), 0600), 0);
+    ck_assert_int_eq(report_write_file(in("file"), write_half, "", &error), 0);
+    ck_assert_int_eq(lstat(in(".file.partial"), &status), 0);
+    ck_assert(S_ISFIFO(status.st_mode));
+    expect_content("file", "half");
+    ck_assert_uint_eq(count_files(), 3);
+}
+END_TEST
+
 START_TEST(devices_pipes_and_links_are_written_to)
 {
     struct results *results = create();
@@ -977,6 +1021,8 @@ static Suite *suite(void)
     tcase_add_test(files, a_full_disk_leaves_no_parts);
     tcase_add_test(files, a_full_disk_leaves_what_was_there);
     tcase_add_test(files, a_writer_that_fails_leaves_what_was_there);
+    tcase_add_test(files, what_was_left_half_written_goes);
+    tcase_add_test(files, what_others_write_is_left_alone);
     tcase_add_test(files, devices_pipes_and_links_are_written_to);
     tcase_add_test(files, standard_output);
     tcase_add_test(files, a_folder_that_is_not_there);

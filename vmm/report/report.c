@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,23 +37,63 @@ static int fail_to_write(const char *path, struct error *error)
 
 /* ---- A file of another name until it is complete ---- */
 
-/* Beside path, so that it can be renamed to it. The descriptor, or -1 with errno. */
-static int open_partial(const char *path, char name[PATH_MAX])
+/* Beside path, so that it can be renamed to it: ".FILE.END"; -1 with errno. */
+__attribute__((format(printf, 3, 4))) static int name_beside(const char *path, char name[PATH_MAX], const char *end,
+                                                             ...)
 {
     const char *slash = strrchr(path, '/');
     const int folder = slash != NULL ? (int)(slash - path) + 1 : 0;
+    const int front = snprintf(name, PATH_MAX, "%.*s.%s.", folder, path, path + folder);
+    va_list arguments;
 
-    for (unsigned i = 0; i < NAMES_TRIED; i++) {
-        const int length = snprintf(name, PATH_MAX, "%.*s.%s.%ld-%u", folder, path, path + folder, (long)getpid(), i);
-        if (length < 0 || length >= PATH_MAX) {
-            errno = ENAMETOOLONG;
-            return -1;
-        }
-        const int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || errno != EEXIST)
-            return fd;
-    }
+    va_start(arguments, end);
+    const int rest = front < PATH_MAX ? vsnprintf(name + front, (size_t)(PATH_MAX - front), end, arguments) : 0;
+    va_end(arguments);
+    if (front + rest < PATH_MAX)
+        return 0;
+    errno = ENAMETOOLONG;
     return -1;
+}
+
+/* Whether an open file is this user's alone, and still has the name. */
+static bool is_ours_at(int fd, const char *name)
+{
+    struct stat ours, named;
+
+    return fstat(fd, &ours) == 0 && lstat(name, &named) == 0 && ours.st_dev == named.st_dev &&
+           ours.st_ino == named.st_ino && S_ISREG(ours.st_mode) && ours.st_nlink == 1 && ours.st_uid == geteuid();
+}
+
+/*
+ * The usual name, which its user has locked: a file that is there without that is of somebody who was killed, and is
+ * written anew, so that it does not stay. -1: there is one at work, or such a thing cannot be had here.
+ */
+static int open_usual(const char *path, char name[PATH_MAX])
+{
+    if (name_beside(path, name, "partial") < 0)
+        return -1;
+    const int fd = open(name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return -1;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_ours_at(fd, name) && ftruncate(fd, 0) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* The descriptor, or -1 with errno. */
+static int open_partial(const char *path, char name[PATH_MAX])
+{
+    int fd = open_usual(path, name);
+
+    for (unsigned i = 0; fd < 0 && i < NAMES_TRIED; i++) {
+        if (name_beside(path, name, "%ld-%u", (long)getpid(), i) < 0)
+            return -1;
+        fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST)
+            return -1;
+    }
+    return fd;
 }
 
 /* Writes all, and closes the descriptor in any case. path: for messages. */
@@ -79,11 +121,15 @@ static int write_whole(const char *path, report_writer *writer, const void *cont
 
     if (fd < 0)
         return fail_to_make(path, error);
+    /* The lock is kept until the file has its name. */
+    const int lock = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     int result = fill(fd, path, writer, context, error);
     if (result == 0 && rename(partial, path) < 0)
         result = fail_to_make(path, error);
     if (result < 0)
         (void)unlink(partial);
+    if (lock >= 0)
+        close(lock);
     return result;
 }
 
