@@ -75,8 +75,13 @@ static int open_usual(const char *path, char name[PATH_MAX])
     const int fd = open(name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
     if (fd < 0)
         return -1;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_ours_at(fd, name) && ftruncate(fd, 0) == 0)
+    const bool is_locked = flock(fd, LOCK_EX | LOCK_NB) == 0, has_locks = is_locked || errno == EWOULDBLOCK;
+    const bool is_ours = is_ours_at(fd, name);
+    if (is_locked && is_ours && ftruncate(fd, 0) == 0)
         return fd;
+    /* Where nothing can be locked nobody uses this name, and we have just made it. */
+    if (!has_locks && is_ours)
+        (void)unlink(name);
     close(fd);
     return -1;
 }
