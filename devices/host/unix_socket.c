@@ -73,8 +73,10 @@ int unix_socket_connect(const char *address, const char *key, bool waits, struct
 {
     struct sockaddr_un where;
 
-    if (unix_address_fill(address, &where, error) < 0)
+    if (unix_address_fill(address, &where, error) < 0) {
+        errno = EINVAL;
         return -1;
+    }
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (waits ? 0 : SOCK_NONBLOCK), 0);
     if (fd < 0)
         return error_set(error, ERROR_HOST, "the host gave no socket: %s", strerror(errno));

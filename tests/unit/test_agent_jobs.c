@@ -556,7 +556,9 @@ START_TEST(the_socket_is_this_users_alone_and_a_missing_one_is_named)
     ck_assert_ptr_null(agent_client_connect("unix:/nowhere/s", &handlers, &error));
     ck_assert_int_eq(error.kind, ERROR_HOST);
     ck_assert_ptr_nonnull(strstr(error.text, "unix:/nowhere/s"));
+    errno = EAGAIN;
     ck_assert_ptr_null(agent_client_connect("tcp:1", &handlers, &error));
+    ck_assert_int_eq(errno, EINVAL);
     ck_assert_int_eq(error.kind, ERROR_CONFIG);
 }
 END_TEST
