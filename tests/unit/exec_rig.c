@@ -253,9 +253,14 @@ void exec_rig_accept(void)
 
 void exec_rig_start_command(struct agent_exec *request)
 {
+    exec_rig_start();
+    exec_rig_take_command(request);
+}
+
+void exec_rig_take_command(struct agent_exec *request)
+{
     static struct agent_exec unused;
 
-    exec_rig_start();
     exec_rig_accept();
     exec_rig_say_number(AGENT_HELLO, 0, AGENT_VERSION);
     const struct agent_frame *frame = exec_rig_expect(AGENT_EXEC);

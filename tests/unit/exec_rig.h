@@ -56,6 +56,8 @@ void exec_rig_accept(void);
  * good until more is heard.
  */
 void exec_rig_start_command(struct agent_exec *request);
+/* The same for a child that has been started already. */
+void exec_rig_take_command(struct agent_exec *request);
 /* Signals go to the command from here on. Its standard error is a pipe. */
 void exec_rig_wait_until_it_runs(void);
 

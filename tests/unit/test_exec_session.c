@@ -714,10 +714,7 @@ START_TEST(a_machine_may_make_its_socket_later)
     exec_rig_start();
     wait_for_turns(3);
     exec_rig_listen();
-    exec_rig_accept();
-    exec_rig_say_number(AGENT_HELLO, 0, AGENT_VERSION);
-    (void)exec_rig_expect(AGENT_EXEC);
-    exec_rig_say_number(AGENT_STARTED, 0, 1);
+    exec_rig_take_command(NULL);
     exec_rig_write(rig.ends[AGENT_STDIN], "x", 1);
     exec_rig_expect_input(received, sizeof(received), &received_size);
     exec_rig_say_exit(AGENT_EXITED, 9);
@@ -845,10 +842,7 @@ START_TEST(a_machine_may_take_connections_later)
     exec_rig_fill_socket();
     exec_rig_start();
     exec_rig_empty_socket();
-    exec_rig_accept();
-    exec_rig_say_number(AGENT_HELLO, 0, AGENT_VERSION);
-    (void)exec_rig_expect(AGENT_EXEC);
-    exec_rig_say_number(AGENT_STARTED, 0, 1);
+    exec_rig_take_command(NULL);
     exec_rig_say_exit(AGENT_EXITED, 9);
     exec_rig_expect_end(EXEC_ENDED, 9);
 }
