@@ -545,6 +545,43 @@ START_TEST(printed_configuration_reads_back_the_same)
 }
 END_TEST
 
+START_TEST(more_dots_than_a_line_may_hold_are_printed_so_that_they_read_back)
+{
+    char dots[201];
+    char text[2048];
+
+    memset(dots, '.', sizeof(dots) - 1);
+    dots[sizeof(dots) - 1] = '\0';
+    (void)snprintf(text, sizeof(text), "boot.cmdline = \"\"\"%s\n%s\"\"\"\n", dots, dots);
+    ck_assert_int_eq(parse(text), 0);
+    assert_prints_back();
+
+    size_t length = (size_t)snprintf(text, sizeof(text), "cpu.hide = [\n");
+    for (int i = 0; i < 6; i++)
+        length += (size_t)snprintf(text + length, sizeof(text) - length, "'%.60s',\n", dots);
+    (void)snprintf(text + length, sizeof(text) - length, "]\n");
+    ck_assert_int_eq(parse(text), 0);
+    assert_prints_back();
+}
+END_TEST
+
+START_TEST(vcpus_are_as_many_as_a_machine_has_at_most)
+{
+    char text[1024] = "vcpu = [";
+
+    for (unsigned i = 0; i < CONFIG_MAX_CPU_COUNT; i++)
+        strcat(text, "{},");
+    strcat(text, "]");
+    ck_assert_int_eq(parse(text), 0);
+    ck_assert_uint_eq(config.cpu.count, CONFIG_MAX_CPU_COUNT);
+    assert_prints_back();
+    strcpy(text + strlen(text) - 1, "{}]");
+    ck_assert_int_eq(parse(text), -1);
+    assert_error(ERROR_CONFIG,
+                 "vm.toml:1:729: vcpu: a machine has at most 240 of them; take this one and those after it out");
+}
+END_TEST
+
 START_TEST(list_of_keys_fits_the_terminal_and_names_them_all)
 {
     char *text = NULL;
@@ -752,6 +789,8 @@ static Suite *suite(void)
     tcase_add_test(memory, bad_table_changes_nothing_and_another_file_replaces_them);
     tcase_add_test(memory, printed_tables_read_back_the_same);
     tcase_add_test(memory, printed_configuration_reads_back_the_same);
+    tcase_add_test(memory, more_dots_than_a_line_may_hold_are_printed_so_that_they_read_back);
+    tcase_add_test(memory, vcpus_are_as_many_as_a_machine_has_at_most);
     tcase_add_test(memory, list_of_keys_fits_the_terminal_and_names_them_all);
     tcase_add_test(memory, parents_of_the_root_are_the_root);
     tcase_add_test(memory, missing_folder_is_just_joined);

@@ -1,20 +1,22 @@
 #include "vmm/config/config.h"
 
 #include "vmm/config/schema.h"
+#include "vmm/config/toml.h"
 #include "vmm/config/value.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void print_string(const char *text, FILE *out)
+/* dots counts those of the line: whoever reads it back takes no more. */
+static void print_string(const char *text, unsigned *dots, FILE *out)
 {
     putc('"', out);
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char)*text;
         if (c == '"' || c == '\\')
             fprintf(out, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
+        else if (c < 0x20 || c == 0x7f || (c == '.' && ++*dots > TOML_MAX_DOTS_IN_LINE))
             fprintf(out, "\\u%04X", c);
         else
             putc(c, out);
@@ -24,11 +26,13 @@ static void print_string(const char *text, FILE *out)
 
 static void print_names(const struct config_names *names, FILE *out)
 {
+    unsigned dots = 0;
+
     putc('[', out);
     for (size_t i = 0; i < names->count; i++) {
         if (i > 0)
             fputs(", ", out);
-        print_string(names->items[i].text, out);
+        print_string(names->items[i].text, &dots, out);
     }
     putc(']', out);
 }
@@ -37,13 +41,14 @@ static void print_value(const struct schema_key *schema, const struct config_val
 {
     char size[CONFIG_SIZE_TEXT_SIZE];
     char flags[CONFIG_FLAGS_TEXT_SIZE];
+    unsigned dots = 0;
 
     switch (schema->type) {
     case SCHEMA_STRING:
     case SCHEMA_NAME:
     case SCHEMA_PATH:
     case SCHEMA_SOCKET:
-        print_string(value->string, out);
+        print_string(value->string, &dots, out);
         break;
     case SCHEMA_INTEGER:
     case SCHEMA_OPTIONAL:
@@ -53,16 +58,16 @@ static void print_value(const struct schema_key *schema, const struct config_val
         fputs(value->number != 0 ? "true" : "false", out);
         break;
     case SCHEMA_ADDRESS:
-        print_string(config_address_format(value->number, size), out);
+        print_string(config_address_format(value->number, size), &dots, out);
         break;
     case SCHEMA_FLAGS:
-        print_string(config_flags_format((uint32_t)value->number, flags), out);
+        print_string(config_flags_format((uint32_t)value->number, flags), &dots, out);
         break;
     case SCHEMA_SIZE:
-        print_string(config_size_format(value->number, size), out);
+        print_string(config_size_format(value->number, size), &dots, out);
         break;
     case SCHEMA_CHOICE:
-        print_string(schema->choices[value->number], out);
+        print_string(schema->choices[value->number], &dots, out);
         break;
     case SCHEMA_NAMES:
     case SCHEMA_WORDS:

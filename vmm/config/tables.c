@@ -187,6 +187,13 @@ int config_tables_read_vcpus(const struct tables_reader *reader, const struct to
         return -1;
     if (node->count == 0)
         return 0;
+    if (node->count > CONFIG_MAX_CPU_COUNT) {
+        const struct toml_node *first_too_many = &node->children[CONFIG_MAX_CPU_COUNT];
+        const struct place place = place_at(reader, first_too_many->line, first_too_many->column);
+        return config_place_error(&place, "vcpu", reader->error,
+                                  "a machine has at most %u of them; take this one and those after it out",
+                                  CONFIG_MAX_CPU_COUNT);
+    }
     struct config_vcpu *items = grow(reader, lists->vcpus, lists->vcpu_count, node->count, sizeof(*items));
     if (items == NULL)
         return -1;

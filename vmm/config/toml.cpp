@@ -29,12 +29,7 @@
 #include <cstring>
 
 static_assert(TOML_MAX_DEPTH == 8, "toml++ is told the same depth");
-
-/*
- * toml++ makes and destroys tables by recursion, and does not limit how many a dotted key opens. A dotted key is on one
- * line, so a limit of dots in a line limits the stack. It is far above what a line for a person holds.
- */
-static constexpr unsigned max_dots_in_line = 256;
+static_assert(TOML_MAX_DOTS_IN_LINE == 256, "the message says so");
 
 static void fail(struct toml_failure *failure, unsigned line, unsigned column, std::string_view text)
 {
@@ -59,7 +54,7 @@ static bool check_dots(std::string_view text, struct toml_failure *failure)
         if (c == '\n') {
             line++;
             dots = 0;
-        } else if (c == '.' && ++dots > max_dots_in_line) {
+        } else if (c == '.' && ++dots > TOML_MAX_DOTS_IN_LINE) {
             fail(failure, line, 1, "more than 256 dots in one line; break it into several");
             return false;
         }

@@ -14,6 +14,12 @@ extern "C" {
 
 /* Arrays and inline tables within each other, and tables below tables: deeper ones are refused. */
 #define TOML_MAX_DEPTH 8u
+/*
+ * toml++ makes and destroys tables by recursion, and does not limit how many a dotted key opens. A dotted key is on one
+ * line, so a limit of dots in a line, those in strings too, limits the stack. It is far above what a line for a person
+ * holds.
+ */
+#define TOML_MAX_DOTS_IN_LINE 256u
 
 enum toml_kind {
     TOML_KIND_TABLE,
