@@ -290,8 +290,6 @@ static int check_kind(const struct config *config, const struct config_device *d
 {
     switch (device->kind) {
     case CONFIG_DEVICE_DISK:
-        if (device->disk.path == NULL)
-            return fail_device(config, device, CONFIG_DISK_PATH, error, "is empty; name an image");
         if (device->disk.snapshot_in != NULL && !device->disk.snapshot)
             return fail_device(config, device, CONFIG_DISK_SNAPSHOT_IN, error,
                                "goes with snapshot = true; take it out, or set that");

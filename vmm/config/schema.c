@@ -202,8 +202,8 @@ static const struct schema_key vcpu_keys[CONFIG_VCPU_KEY_COUNT] = {
 
 static const struct schema_key disk_keys[CONFIG_DISK_KEY_COUNT] = {
     COMMON_DEVICE_KEYS("disk"),
-    [CONFIG_DISK_PATH] = {"disk", "path", SCHEMA_PATH, FIELD(disk.path), .default_text = "", .is_required = true,
-                          .doc = "the image, a raw file or a block device"},
+    [CONFIG_DISK_PATH] = {"disk", "path", SCHEMA_PATH, FIELD(disk.path), .default_text = "-", .minimum = 1,
+                          .is_required = true, .doc = "the image, a raw file or a block device"},
     [CONFIG_DISK_READ_ONLY] = {"disk", "read-only", SCHEMA_BOOLEAN, FIELD(disk.read_only), .default_text = "false",
                                .doc = "whether the guest may not write"},
     [CONFIG_DISK_SNAPSHOT] = {"disk", "snapshot", SCHEMA_BOOLEAN, FIELD(disk.snapshot), .default_text = "false",

@@ -15,7 +15,7 @@
 enum schema_type {
     /* char *, never NULL; minimum and maximum are lengths in bytes */
     SCHEMA_STRING,
-    /* char *, absolute; NULL for "" */
+    /* char *, absolute; NULL for "", which minimum = 1 refuses */
     SCHEMA_PATH,
     /* uint32_t */
     SCHEMA_INTEGER,

@@ -189,7 +189,7 @@ static int parse_string(const struct context *context, const char *text, struct 
 static int parse_path(const struct context *context, const char *text, struct config_value *value)
 {
     if (text[0] == '\0')
-        return 0;
+        return context->schema->minimum == 0 ? 0 : fail(context, "is empty; name a file");
     value->string = config_path_resolve(context->folder, text);
     return value->string != NULL ? 0 : config_out_of_memory(context->error);
 }
