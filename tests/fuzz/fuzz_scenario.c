@@ -38,11 +38,11 @@ static void try_scenario(const char *text, size_t size)
     for (size_t i = 0; i < scenario->step_count; i++) {
         if (scenario->steps[i].kind != SCENARIO_EXPECT)
             continue;
-        /* What was checked with one value is a pattern with any other. */
+        /* What was checked with some values is a pattern with any other, unless that makes too much of it. */
         struct pattern_failure failure;
         char *expanded = scenario_expand(&values, scenario->steps[i].what.text, true);
         struct pattern *pattern = pattern_compile(expanded, &failure);
-        require(pattern != NULL || strlen(expanded) > PATTERN_MAX_LENGTH);
+        require(pattern != NULL || strlen(expanded) > PATTERN_MAX_LENGTH || strstr(failure.text, " too l") != NULL);
         pattern_free(pattern);
         free(expanded);
     }

@@ -449,6 +449,34 @@ START_TEST(nothing_hides_trouble)
 }
 END_TEST
 
+/* A line that is cut counts once for each piece: which piece a trouble is in does not depend on what came with it. */
+START_TEST(trouble_in_a_long_line_counts_in_any_portions)
+{
+    enum { SIZE = 2 * CONSOLE_LINE_MAX };
+    static const char bug[] = "BUG: at the start";
+    static const char panic[] = "Kernel panic - not syncing";
+    char *line = malloc(SIZE);
+
+    for (size_t before = CONSOLE_LINE_MAX - 40; before < CONSOLE_LINE_MAX + TROUBLE_REACH; before += 8) {
+        uint64_t totals[2];
+        memset(line, '.', SIZE);
+        memcpy(line, bug, strlen(bug));
+        memcpy(line + before, panic, strlen(panic));
+        line[SIZE - 1] = '\n';
+        for (unsigned i = 0; i < 2; i++) {
+            const size_t portion = i == 0 ? SIZE : 64;
+            teardown();
+            setup();
+            for (size_t at = 0; at < SIZE; at += portion)
+                console_watch_feed(watch, 1, line + at, portion);
+            totals[i] = console_watch_trouble_total(watch);
+        }
+        ck_assert_uint_eq(totals[0], totals[1]);
+    }
+    free(line);
+}
+END_TEST
+
 /* However slowly it comes: the kind is that of the whole line. */
 START_TEST(an_unfinished_line_tells_nothing)
 {
@@ -569,6 +597,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(trouble, setup, teardown);
     tcase_add_test(trouble, trouble_is_seen_whatever_is_expected);
     tcase_add_test(trouble, nothing_hides_trouble);
+    tcase_add_test(trouble, trouble_in_a_long_line_counts_in_any_portions);
     tcase_add_test(trouble, what_is_ignored_is_no_trouble);
     tcase_add_test(trouble, recorded_logs);
     tcase_add_test(trouble, an_unfinished_line_tells_nothing);

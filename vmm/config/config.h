@@ -447,7 +447,8 @@ __attribute__((format(printf, 4, 5))) int config_error_hide(const struct config 
                                                             struct error *error, const char *format, ...);
 
 /*
- * Writes the configuration as TOML; config_parse() makes the same of it. (A name that is not UTF-8, which only the
+ * Writes the configuration as TOML; config_parse() makes the same of it, unless that is more than CONFIG_MAX_FILE_SIZE:
+ * what is written has every key, and may be larger than what was read. (A name that is not UTF-8, which only the
  * command line can give, is written as it is.) The caller checks ferror(out).
  */
 void config_print(const struct config *config, FILE *out);

@@ -100,6 +100,9 @@ static int read_list(struct load *load, const struct toml_node *section, const s
     char name[CONFIG_TEXT_SIZE];
     int result;
 
+    /* Of these names, a dot or a NUL in the key itself makes others. */
+    if (strlen(node->key) != node->key_length || strchr(node->key, '.') != NULL)
+        return 0;
     shown_name(section, node, name);
     if (strcmp(name, "memory.range") == 0)
         result = config_tables_read_ranges(&reader, node, &load->lists.ranges);

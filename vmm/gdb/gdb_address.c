@@ -6,12 +6,12 @@
 
 static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
-static int parse_unix(const char *text, const char *path, struct gdb_address *address, struct error *error)
+static int parse_unix(const char *path, struct gdb_address *address, struct error *error)
 {
     if (path[0] == '\0')
-        return error_set(error, ERROR_CONFIG, "'%s' names no socket; write unix:PATH", text);
+        return error_set(error, ERROR_CONFIG, "names no socket; write unix:PATH");
     if (strlen(path) >= sizeof(address->path))
-        return error_set(error, ERROR_CONFIG, "'%s': a socket's path has at most %zu bytes; use a shorter", text,
+        return error_set(error, ERROR_CONFIG, "a socket's path has at most %zu bytes; use a shorter",
                          sizeof(address->path) - 1);
     address->kind = GDB_ADDRESS_UNIX;
     address->is_loopback = true;
@@ -68,7 +68,7 @@ int gdb_address_parse(const char *text, struct gdb_address *address, struct erro
     struct gdb_address result = {0};
 
     if (strncmp(text, "unix:", 5) == 0) {
-        if (parse_unix(text, text + 5, &result, error) < 0)
+        if (parse_unix(text + 5, &result, error) < 0)
             return -1;
         *address = result;
         return 0;
@@ -77,9 +77,8 @@ int gdb_address_parse(const char *text, struct gdb_address *address, struct erro
     const char *colon = strncmp(text, "tcp:", 4) == 0 ? strrchr(host, ':') : NULL;
     if (colon == NULL || !parse_host(host, (size_t)(colon - host), &result) || !parse_port(colon + 1, &result.port))
         return error_set(error, ERROR_CONFIG,
-                         "'%.200s' is no address for gdb; write unix:PATH, or tcp:ADDRESS:PORT with figures, as in "
-                         "'tcp:127.0.0.1:1234' or 'tcp:[::1]:1234' (port 0: any that is free)",
-                         text);
+                         "is no address for gdb; write unix:PATH, or tcp:ADDRESS:PORT with figures, as in "
+                         "'tcp:127.0.0.1:1234' or 'tcp:[::1]:1234' (port 0: any that is free)");
     result.is_loopback = is_loopback(&result);
     *address = result;
     return 0;

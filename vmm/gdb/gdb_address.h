@@ -26,7 +26,10 @@ struct gdb_address {
     bool is_loopback;
 };
 
-/* 0, or -1 with *error (ERROR_CONFIG), whose sentence has the form that is expected. */
+/*
+ * 0, or -1 with *error (ERROR_CONFIG): what is wrong with the text, which the caller names, and the form that is
+ * expected. The text itself, which may be long or hold anything, is not in it.
+ */
 int gdb_address_parse(const char *text, struct gdb_address *address, struct error *error);
 
 /* The address as it is written. */

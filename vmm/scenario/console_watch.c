@@ -407,7 +407,13 @@ static void make_room(struct console_watch *watch)
 
 static size_t take_plain(struct console_watch *watch, const char *bytes, size_t length)
 {
-    const size_t room = sizeof(watch->raw) - watch->raw_length;
+    const size_t raw_room = sizeof(watch->raw) - watch->raw_length;
+    const size_t text_room = sizeof(watch->text) - watch->text_length;
+    size_t room = raw_room < text_room ? raw_room : text_room;
+
+    /* The byte that there is no room for ends the piece: what is scanned then ends with it, however many came. */
+    if (room == 0)
+        room = 1;
     const size_t count = count_plain(bytes, length < room ? length : room);
 
     memcpy(watch->raw + watch->raw_length, bytes, count);

@@ -191,18 +191,32 @@ static int check_template(const struct scenario_reader *reader, const char *name
     }
 }
 
-/* Stands for a variable whose value is not known yet: some letter. */
-static const char PLACEHOLDER[] = "(?:x)";
+/*
+ * Stand for the values of variables, which are not known yet, as scenario_expand() writes them: a letter, nothing, and
+ * what ends quotations, comments and strings, so that a variable in one of these is noticed.
+ */
+static const char *const STAND_INS[] = {"x", "", "\\\\E\\)\\\n\\\"\\'\\`\\^\\%\\#\\$\\}"};
+enum { STAND_IN_COUNT = sizeof(STAND_INS) / sizeof(STAND_INS[0]) };
+
+/* The longest is yet longer for each variable: values need not be of the same length, as a look behind may want. */
+static void put_stand_in(FILE *out, unsigned which, size_t number)
+{
+    (void)fprintf(out, "(?:%s", STAND_INS[which]);
+    for (size_t i = 0; which == STAND_IN_COUNT - 1 && i < number; i++)
+        (void)fputc('x', out);
+    (void)fputc(')', out);
+}
 
 /*
  * The pattern with something in the place of its variables, and where in text the first `offset` bytes of that end. The
  * caller frees it; NULL: out of memory.
  */
-static char *fill_pattern(const char *text, size_t offset, size_t *ret_place)
+static char *fill_pattern(const char *text, unsigned stand_in, size_t offset, size_t *ret_place)
 {
     const char *const start = text;
     char *filled = NULL;
     size_t size = 0;
+    size_t variables = 0;
     FILE *out = open_memstream(&filled, &size);
 
     *ret_place = strlen(text);
@@ -215,7 +229,7 @@ static char *fill_pattern(const char *text, size_t offset, size_t *ret_place)
         if (piece.kind == TEMPLATE_END)
             break;
         if (piece.kind == TEMPLATE_VARIABLE)
-            (void)fputs(PLACEHOLDER, out);
+            put_stand_in(out, stand_in, variables++);
         else
             (void)fwrite(piece.text, 1, piece.length, out);
         if (offset >= (size_t)before && offset < (size_t)ftell(out)) {
@@ -241,32 +255,39 @@ static size_t character_at(const char *text, size_t offset)
 }
 
 static int fail_pattern(const struct scenario_reader *reader, const char *name, const struct toml_node *node,
-                        const char *text, const struct pattern_failure *failure)
+                        const char *text, unsigned stand_in, const struct pattern_failure *failure)
 {
     char shown[CONFIG_TEXT_SIZE];
     size_t place;
 
     if (failure->out_of_memory)
         return config_out_of_memory(reader->error);
-    free(fill_pattern(text, failure->offset, &place));
-    return scenario_fail(reader, node, name, "%s is no pattern: %s, at character %zu of it; see pcre2pattern(3)",
-                         config_text_quote(shown, text, strlen(text)), failure->text, character_at(text, place));
+    free(fill_pattern(text, stand_in, failure->offset, &place));
+    return scenario_fail(reader, node, name, "%s is no pattern%s: %s, at character %zu of it; see %s",
+                         config_text_quote(shown, text, strlen(text)),
+                         stand_in > 0 ? " with every value of its variables" : "", failure->text,
+                         character_at(text, place), stand_in > 0 ? "quire.scenario(5), Variables" : "pcre2pattern(3)");
 }
 
 static int check_pattern(const struct scenario_reader *reader, const char *name, const struct toml_node *node,
                          const char *text)
 {
-    struct pattern_failure failure;
-    size_t place;
-    char *filled = fill_pattern(text, 0, &place);
+    const unsigned count = template_has_variables(text) ? STAND_IN_COUNT : 1;
 
-    if (filled == NULL)
-        return config_out_of_memory(reader->error);
-    struct pattern *pattern = pattern_compile(filled, &failure);
-    free(filled);
-    if (pattern == NULL)
-        return fail_pattern(reader, name, node, text, &failure);
-    pattern_free(pattern);
+    for (unsigned i = 0; i < count; i++) {
+        struct pattern_failure failure;
+        size_t place;
+        char *filled = fill_pattern(text, i, 0, &place);
+        if (filled == NULL)
+            return config_out_of_memory(reader->error);
+        /* How long it gets is found out only with its values. */
+        const bool is_too_long = i > 0 && strlen(filled) > PATTERN_MAX_LENGTH;
+        struct pattern *pattern = is_too_long ? NULL : pattern_compile(filled, &failure);
+        free(filled);
+        if (pattern == NULL && !is_too_long)
+            return fail_pattern(reader, name, node, text, i, &failure);
+        pattern_free(pattern);
+    }
     return 0;
 }
 

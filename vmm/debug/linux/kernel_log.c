@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* More than any log that is no attack: the largest ring with the time in front of each record. */
-static const uint64_t MAX_OUTPUT = UINT64_C(64) << 20;
 static const uint64_t NANOSECONDS = 1000000000;
 
 struct printer {
@@ -132,7 +130,7 @@ static void print_records(struct printer *printer, uint64_t first, uint64_t coun
             debug_print(printer->output, "-- the log is damaged: its records have more text than it has room for\n");
             break;
         }
-        if (printer->written > MAX_OUTPUT) {
+        if (printer->written > KERNEL_LOG_PRINTED_MAX) {
             flush(printer);
             debug_print(printer->output, "-- the rest is left out: this is more than a log can be\n");
             break;
