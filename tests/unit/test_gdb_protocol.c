@@ -775,6 +775,7 @@ static const char *stop_with(enum debug_stop_reason reason, enum debug_point_kin
 
     push_text("vCont;c");
     check_silent();
+    fake.is_running = false;
     gdb_protocol_stopped(protocol, &stop);
     collect();
     static char text[256];
