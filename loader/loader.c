@@ -116,6 +116,11 @@ static int place_bzimage_code(const struct load *load, const struct bzimage *ima
     uint64_t size = image->protected_mode_size;
     void *address;
 
+    if (has_entry64 && image->protected_mode_size <= BZIMAGE_ENTRY64_OFFSET)
+        return error_set(
+            load->error, ERROR_CONFIG,
+            "its header lies: it has a 64-bit entry at 0x%x, and there are %zu bytes of code; get it again",
+            BZIMAGE_ENTRY64_OFFSET, image->protected_mode_size);
     if (size < image->header.init_size)
         size = image->header.init_size;
     if (kernel_place_check(load->platform, gpa, size, load->error) ||

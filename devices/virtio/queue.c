@@ -109,6 +109,7 @@ void virtq_disable(struct virtq *queue)
     state->next_available = state->next_used = state->signalled_used = 0;
     state->available_wrap = state->used_wrap = true;
     state->has_signalled = false;
+    queue->life++;
 }
 
 /* ---- Reading descriptors ---- */
@@ -375,6 +376,7 @@ int virtq_pop(struct virtq *queue, struct virtq_chain **ret_chain)
         return -1;
     chain->id = id;
     chain->descriptor_count = places;
+    chain->life = queue->life;
     wrong = pin_all(queue, chain, &gathering);
     if (wrong != NULL) {
         release_pins(queue, chain);
@@ -450,7 +452,7 @@ static bool push_packed(struct virtq *queue, struct virtq_chain *const *chains, 
 
 void virtq_push_all(struct virtq *queue, struct virtq_chain *const *chains, const uint32_t *written, size_t count)
 {
-    if (count > 0 && !queue->state.is_broken &&
+    if (count > 0 && !queue->state.is_broken && chains[0]->life == queue->life &&
         !(queue->features.is_packed ? push_packed(queue, chains, written, count)
                                     : push_split(queue, chains, written, count)))
         (void)fail(queue, "its ring is where it may not write");

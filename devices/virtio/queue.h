@@ -51,6 +51,8 @@ struct virtq {
     struct virtq_state state;
     struct virtq_features features;
     uint16_t max_size;
+    /* How often the driver has taken it back: what is out from before is not the ring's any more. */
+    unsigned life;
     hvx_dma_t *dma;
     /* What broke it, for the log: a string constant. NULL: nothing. */
     const char *why_broken;
@@ -61,6 +63,8 @@ struct virtq_chain {
     uint16_t id;
     /* Places in the ring. */
     uint16_t descriptor_count;
+    /* The queue's when it was taken. */
+    unsigned life;
     /* Some buffer may not be reached as the request wants: it is missing below. */
     bool is_refused;
     /* The last buffer is one that the device writes, and it is there: where a status goes. */
@@ -88,7 +92,7 @@ bool virtq_enable(struct virtq *queue, const struct virtq_features *features);
 
 /*
  * The driver takes it back: no more requests, and it begins anew when it is enabled again. Its size and addresses stay.
- * A chain that is out may still be given back.
+ * A chain that is out may still be given back, but the ring is the driver's, who hears nothing of it (4.2.2.1).
  */
 void virtq_disable(struct virtq *queue);
 

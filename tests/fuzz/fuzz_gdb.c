@@ -22,6 +22,8 @@ static struct gdb_protocol *protocol;
 static bool reads_slowly;
 /* The output is the rest of a packet. */
 static bool has_taken_a_part;
+/* The machine is no more, and with it the target. */
+static bool has_exited;
 
 static void require(int condition)
 {
@@ -97,6 +99,7 @@ static void work(void)
 static void come(void)
 {
     has_taken_a_part = false;
+    has_exited = false;
     gdb_protocol_connect(protocol);
     if (fake.is_running)
         fake_target_stop(&fake, DEBUG_STOP_INTERRUPTED, 0);
@@ -105,7 +108,10 @@ static void come(void)
 /* The client's end is one of three: the machine goes on, is ended, or has ended by itself. */
 static void leave(void)
 {
+    const unsigned ends = fake.detaches + fake.kills;
+
     gdb_protocol_disconnect(protocol);
+    require(!has_exited || fake.detaches + fake.kills == ends);
     require(fake.detaches + fake.kills <= 1 && (!fake.is_attached || fake.kills == 1));
     fake.detaches = 0;
     fake.kills = 0;
@@ -134,6 +140,8 @@ static void happen(uint8_t event)
         break;
     case 0xf8:
         gdb_protocol_exited(protocol, 1);
+        require(gdb_protocol_is_over(protocol));
+        has_exited = true;
         fake.is_attached = false;
         break;
     default:

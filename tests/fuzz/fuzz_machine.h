@@ -26,11 +26,13 @@ static inline void fuzz_load(const uint8_t *data, size_t size, enum firmware_tab
     static const uint8_t initrd[8192];
     static uint8_t *base;
     struct platform platform = {.cpu_count = 2, .apic_ids = apic_ids, .physical_address_bits = 40};
+    /* Without one the kernel may lie up to the end of the memory. */
+    const bool has_initrd = size / 8 % 2 == 0;
     const struct boot_request request = {.files = {.kernel = data,
                                                    .kernel_size = size,
                                                    .kernel_name = "kernel",
-                                                   .initrd = initrd,
-                                                   .initrd_size = sizeof(initrd),
+                                                   .initrd = has_initrd ? initrd : NULL,
+                                                   .initrd_size = has_initrd ? sizeof(initrd) : 0,
                                                    .initrd_name = "initrd"},
                                          .cmdline = "console=ttyS0",
                                          .tables = tables,

@@ -1,6 +1,6 @@
 /*
  * A driver of a disk, or what pretends to be one. The input is a row of actions on its registers, its memory and its
- * queues; the disk is in memory, and the host fails now and then.
+ * queues; the disk is in memory, and the host fails now and then, or takes its time.
  */
 #include "devices/virtio/block.h"
 
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -56,13 +57,22 @@ static uint32_t take(struct input *input, unsigned bytes)
     return value;
 }
 
+/* ---- The host ---- */
+
+/* Steps are made when they are reaped: at once, or as long as the host is busy not at all. */
+static struct {
+    struct block_engine engine;
+    bool is_busy;
+    struct block_io *steps[QUEUES * VIRTIO_BLOCK_QUEUE_SIZE];
+    unsigned count;
+} host;
+
 /* What becomes of a step the input says: two bits for each of the next. */
-static int make(void *context, const struct block_image *from, const struct block_step *step)
+static int make(const struct block_step *step)
 {
     struct block_step less = *step;
     const unsigned how = failures & 3;
 
-    (void)context;
     require(step->kind == BLOCK_STEP_SYNC || (step->size > 0 && step->offset + step->size <= SECTORS * 512));
     failures >>= 2;
     if (how == 1)
@@ -71,8 +81,57 @@ static int make(void *context, const struct block_image *from, const struct bloc
         return -EOPNOTSUPP;
     if (how == 3 && step->piece_count > 1)
         less.piece_count--;
-    return block_step_make(from, &less);
+    return block_step_make(image, &less);
 }
+
+static void submit(struct block_engine *engine, struct block_io *io)
+{
+    (void)engine;
+    require(host.count < sizeof(host.steps) / sizeof(host.steps[0]));
+    host.steps[host.count++] = io;
+}
+
+static bool commit(struct block_engine *engine)
+{
+    (void)engine;
+    return true;
+}
+
+static struct block_io *reap(struct block_engine *engine)
+{
+    (void)engine;
+    if (host.is_busy || host.count == 0)
+        return NULL;
+    struct block_io *io = host.steps[0];
+    memmove(&host.steps[0], &host.steps[1], --host.count * sizeof(host.steps[0]));
+    io->step_result = make(&io->step);
+    return io;
+}
+
+static const struct block_engine_ops host_ops = {.name = "fuzz", .submit = submit, .commit = commit, .reap = reap};
+
+/* What is out is one step for each request, and holds all pins that there are. */
+static void check_host(void)
+{
+    require(virtio_block_in_flight(block) == host.count && (host.count > 0 || fake_guest_pins == 0));
+}
+
+/* The loop's turn, in which it finds what the host has made. */
+static void turn(void)
+{
+    event_loop_serve(loop);
+    check_host();
+}
+
+/* The host is not busy any more, and makes all that is out. */
+static void let_finish(void)
+{
+    host.is_busy = false;
+    while (host.count > 0)
+        turn();
+}
+
+/* ---- The driver ---- */
 
 static void no_interrupt(void *context, uint32_t gsi, int level)
 {
@@ -93,10 +152,11 @@ static void begin(void)
     const struct block_image_options options = {.path = path};
     image = block_image_open(&options, &error);
     loop = event_loop_create(&error);
-    require(image != NULL && loop != NULL);
+    /* It can always be read from: what is not there to reap is not missed. */
+    host.engine = (struct block_engine){.ops = &host_ops, .fd = eventfd(1, EFD_NONBLOCK)};
+    require(image != NULL && loop != NULL && host.engine.fd >= 0);
     const struct virtio_environment environment = {.name = "disk0", .loop = loop, .log = &silence};
-    const struct virtio_block_options all = {
-        .queues = QUEUES, .serial = "fuzz", .own_engine = block_engine_inline(image, make, NULL)};
+    const struct virtio_block_options all = {.queues = QUEUES, .serial = "fuzz", .own_engine = &host.engine};
     block = virtio_block_create(&environment, image, &all, &error);
     require(block != NULL);
     device = virtio_block_device(block);
@@ -153,8 +213,7 @@ static void serve(unsigned queue)
     if (virtio_is_running(device) && device->queues[queue].ring.state.is_enabled)
         device->ops->notified(device, queue);
     pthread_mutex_unlock(&device->lock);
-    require(virtio_block_in_flight(block) == 0);
-    require(fake_guest_pins == 0);
+    check_host();
 }
 
 static void poke(uint32_t gpa, struct input *input, unsigned count)
@@ -200,10 +259,14 @@ static void act(struct input *input)
         poke(take(input, 2), input, action >> 3);
         break;
     case 4:
-        serve((action >> 3) % QUEUES);
+        if (action & 16)
+            let_finish();
+        else
+            serve((action >> 3) % QUEUES);
         break;
     case 5:
         failures = take(input, 4);
+        host.is_busy = (action & 8) != 0;
         break;
     case 6:
         request(input);
@@ -226,6 +289,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < 500 && input.left > 0; i++)
         act(&input);
     write_register(VIRTIO_MMIO_STATUS, 0);
-    require(!device->state.is_stopping && fake_guest_pins == 0);
+    let_finish();
+    /* What the input has notified is not the next one's. */
+    turn();
+    require(!device->state.is_stopping && host.count == 0);
     return 0;
 }

@@ -13,7 +13,8 @@ enum { PAGE = 4096, PAGES = FAKE_GUEST_SIZE / PAGE, DRIVER_OFFSET = 0x4000, DEVI
 uint8_t fake_guest_memory[FAKE_GUEST_SIZE] __attribute__((aligned(4096)));
 unsigned fake_guest_refused;
 int fake_guest_pins;
-static uint8_t forbidden[PAGES];
+/* For each page: whether it may not be read, or written. */
+static bool unreadable[PAGES], unwritable[PAGES];
 
 struct hvx_dma {
     int unused;
@@ -22,15 +23,18 @@ struct hvx_dma {
 void fake_guest_reset(void)
 {
     memset(fake_guest_memory, 0, sizeof(fake_guest_memory));
-    memset(forbidden, 0, sizeof(forbidden));
+    memset(unreadable, 0, sizeof(unreadable));
+    memset(unwritable, 0, sizeof(unwritable));
     fake_guest_refused = 0;
     fake_guest_pins = 0;
 }
 
 void fake_guest_protect(uint64_t gpa, uint64_t size, hv_memory_flags_t flags)
 {
-    for (uint64_t page = gpa / PAGE; page < (gpa + size + PAGE - 1) / PAGE; page++)
-        forbidden[page] = (uint8_t)(~flags & (HV_MEMORY_READ | HV_MEMORY_WRITE));
+    for (uint64_t page = gpa / PAGE; page < (gpa + size + PAGE - 1) / PAGE; page++) {
+        unreadable[page] = !(flags & HV_MEMORY_READ);
+        unwritable[page] = !(flags & HV_MEMORY_WRITE);
+    }
 }
 
 /* ---- hvx_dma_* ---- */
@@ -48,12 +52,18 @@ void hvx_dma_close(hvx_dma_t *dma)
     free(dma);
 }
 
+/* Fuzzers have requests with very many pages: these are not looked at one by one. */
+static bool has_page(const bool *pages, uint64_t gpa, uint64_t size)
+{
+    return size > 0 && memchr(pages + gpa / PAGE, true, (gpa + size - 1) / PAGE - gpa / PAGE + 1) != NULL;
+}
+
 static uint8_t *find(uint64_t gpa, uint64_t size, hv_memory_flags_t access)
 {
-    bool allowed = gpa <= FAKE_GUEST_SIZE && size <= FAKE_GUEST_SIZE - gpa;
+    const bool allowed = gpa <= FAKE_GUEST_SIZE && size <= FAKE_GUEST_SIZE - gpa &&
+                         !(access & HV_MEMORY_READ && has_page(unreadable, gpa, size)) &&
+                         !(access & HV_MEMORY_WRITE && has_page(unwritable, gpa, size));
 
-    for (uint64_t page = gpa / PAGE; allowed && size > 0 && page <= (gpa + size - 1) / PAGE; page++)
-        allowed = (forbidden[page] & access) == 0;
     fake_guest_refused += !allowed;
     return allowed ? fake_guest_memory + gpa : NULL;
 }

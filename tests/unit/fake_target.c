@@ -1,5 +1,6 @@
 #include "fake_target.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,15 @@
 static struct fake_target *fake_of(void *context)
 {
     return context;
+}
+
+/* Of the calls that are for while the guest is stopped (vmm/debug/target.h). */
+static struct fake_target *stopped_of(void *context)
+{
+    struct fake_target *fake = fake_of(context);
+
+    assert(fake->is_attached && !fake->is_running);
+    return fake;
 }
 
 static int fail(struct error *error)
@@ -49,33 +59,33 @@ static void detach(void *context)
 
 static int get_registers(void *context, unsigned vcpu, struct debug_registers *registers, struct error *error)
 {
-    if (fake_of(context)->fails)
+    if (stopped_of(context)->fails)
         return fail(error);
-    *registers = fake_of(context)->registers[vcpu];
+    *registers = stopped_of(context)->registers[vcpu];
     return 0;
 }
 
 static int set_registers(void *context, unsigned vcpu, const struct debug_registers *registers, struct error *error)
 {
-    if (fake_of(context)->fails)
+    if (stopped_of(context)->fails)
         return fail(error);
-    fake_of(context)->registers[vcpu] = *registers;
+    stopped_of(context)->registers[vcpu] = *registers;
     return 0;
 }
 
 static int get_vectors(void *context, unsigned vcpu, struct debug_vectors *vectors, struct error *error)
 {
-    if (fake_of(context)->fails)
+    if (stopped_of(context)->fails)
         return fail(error);
-    *vectors = fake_of(context)->vectors[vcpu];
+    *vectors = stopped_of(context)->vectors[vcpu];
     return 0;
 }
 
 static int set_vectors(void *context, unsigned vcpu, const struct debug_vectors *vectors, struct error *error)
 {
-    if (fake_of(context)->fails)
+    if (stopped_of(context)->fails)
         return fail(error);
-    fake_of(context)->vectors[vcpu] = *vectors;
+    stopped_of(context)->vectors[vcpu] = *vectors;
     return 0;
 }
 
@@ -88,7 +98,7 @@ static size_t read_memory(void *context, unsigned vcpu, uint64_t address, void *
         return 0;
     if (size > FAKE_MEMORY_SIZE - offset)
         size = FAKE_MEMORY_SIZE - offset;
-    memcpy(buffer, fake_of(context)->memory + offset, size);
+    memcpy(buffer, stopped_of(context)->memory + offset, size);
     return size;
 }
 
@@ -98,20 +108,20 @@ static int write_memory(void *context, unsigned vcpu, uint64_t address, const vo
     const uint64_t offset = address - FAKE_MEMORY_BASE;
 
     (void)vcpu;
-    if (fake_of(context)->fails || offset >= FAKE_MEMORY_SIZE || size > FAKE_MEMORY_SIZE - offset)
+    if (stopped_of(context)->fails || offset >= FAKE_MEMORY_SIZE || size > FAKE_MEMORY_SIZE - offset)
         return fail(error);
-    memcpy(fake_of(context)->memory + offset, buffer, size);
+    memcpy(stopped_of(context)->memory + offset, buffer, size);
     return 0;
 }
 
 static bool get_physical(void *context)
 {
-    return fake_of(context)->is_physical;
+    return stopped_of(context)->is_physical;
 }
 
 static void set_physical(void *context, bool physical)
 {
-    fake_of(context)->is_physical = physical;
+    stopped_of(context)->is_physical = physical;
 }
 
 static struct fake_point *find_point(struct fake_target *fake, enum debug_point_kind kind, uint64_t address)
@@ -125,7 +135,7 @@ static struct fake_point *find_point(struct fake_target *fake, enum debug_point_
 static int insert(void *context, unsigned vcpu, enum debug_point_kind kind, uint64_t address, uint64_t size,
                   struct error *error)
 {
-    struct fake_target *fake = fake_of(context);
+    struct fake_target *fake = stopped_of(context);
 
     if (fake->fails || fake->point_count == FAKE_POINTS)
         return fail(error);
@@ -137,7 +147,7 @@ static int insert(void *context, unsigned vcpu, enum debug_point_kind kind, uint
 static int remove_point(void *context, unsigned vcpu, enum debug_point_kind kind, uint64_t address, uint64_t size,
                         struct error *error)
 {
-    struct fake_target *fake = fake_of(context);
+    struct fake_target *fake = stopped_of(context);
     struct fake_point *point = find_point(fake, kind, address);
 
     (void)vcpu;
@@ -150,7 +160,7 @@ static int remove_point(void *context, unsigned vcpu, enum debug_point_kind kind
 
 static int resume(void *context, const enum debug_action *actions, struct error *error)
 {
-    struct fake_target *fake = fake_of(context);
+    struct fake_target *fake = stopped_of(context);
     unsigned first = 0;
 
     fake->resumes++;
@@ -178,13 +188,13 @@ static void interrupt(void *context)
 
 static void describe(void *context, unsigned vcpu, char *text, size_t size)
 {
-    (void)context;
+    (void)stopped_of(context);
     (void)snprintf(text, size, "halted, space \"<%u&>\"", vcpu);
 }
 
 static void monitor(void *context, unsigned vcpu, const char *command, const struct debug_output *output)
 {
-    struct fake_target *fake = fake_of(context);
+    struct fake_target *fake = stopped_of(context);
     const char line[] = "0123456789abcdef 0123456789abcdef 0123456789abcdef 0123456789ab\n";
 
     fake->monitor_vcpu = vcpu;
@@ -202,7 +212,7 @@ static void monitor(void *context, unsigned vcpu, const char *command, const str
 
 static int restart(void *context, struct error *error)
 {
-    fake_of(context)->restarts++;
+    stopped_of(context)->restarts++;
     return fake_of(context)->fails ? fail(error) : 0;
 }
 

@@ -431,6 +431,10 @@ START_TEST(acknowledgements_until_they_are_switched_off)
     ck_assert(!gdb_protocol_is_over(protocol));
     push("-", 1);
     ck_assert(gdb_protocol_is_over(protocol));
+    if (_i == 1)
+        gdb_protocol_exited(protocol, 0);
+    gdb_protocol_disconnect(protocol);
+    ck_assert_uint_eq(fake.detaches, _i == 0 ? 1 : 0);
 }
 END_TEST
 
@@ -771,6 +775,7 @@ static const char *stop_with(enum debug_stop_reason reason, enum debug_point_kin
 
     push_text("vCont;c");
     check_silent();
+    fake.is_running = false;
     gdb_protocol_stopped(protocol, &stop);
     collect();
     static char text[256];
@@ -1180,7 +1185,7 @@ int main(void)
     tcase_add_test(without_avx, without_avx_there_are_fewer);
     suite_add_tcase(suite, without_avx);
     tcase_add_checked_fixture(unconnected, setup_unconnected, teardown);
-    tcase_add_test(unconnected, acknowledgements_until_they_are_switched_off);
+    tcase_add_loop_test(unconnected, acknowledgements_until_they_are_switched_off, 0, 2);
     tcase_add_test(unconnected, nothing_is_said_before_the_guest_has_stopped);
     suite_add_tcase(suite, unconnected);
     return unit_test_run(suite);

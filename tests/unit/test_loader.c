@@ -210,6 +210,20 @@ START_TEST(an_entry_outside_of_the_payload_s_segments_is_refused)
 }
 END_TEST
 
+START_TEST(an_entry_outside_of_the_image_s_own_code_is_refused)
+{
+    make_old_bzimage();
+    fixture_header(&kernel)->payload_length = 0;
+    fixture_header(&kernel)->syssize = 0x210 / 16;
+    expect_loaded();
+    fixture_header(&kernel)->syssize = 0x200 / 16;
+    expect_refused("64-bit entry at 0x200, and there are 512 bytes of code");
+    fixture_header(&kernel)->xloadflags = 0;
+    expect_loaded();
+    ck_assert_int_eq(entry.mode, BOOT_LINUX_32);
+}
+END_TEST
+
 START_TEST(files_that_are_no_kernels_are_refused_by_name)
 {
     static uint8_t text[] = "hello, world";
@@ -501,6 +515,7 @@ int main(void)
     tcase_add_test(tcase, an_image_that_cannot_be_moved_goes_to_1_mib);
     tcase_add_test(tcase, a_kernel_that_needs_more_memory_than_there_is_is_refused_with_both);
     tcase_add_test(tcase, an_entry_outside_of_the_payload_s_segments_is_refused);
+    tcase_add_test(tcase, an_entry_outside_of_the_image_s_own_code_is_refused);
     tcase_add_test(tcase, files_that_are_no_kernels_are_refused_by_name);
     tcase_add_test(tcase, a_command_line_of_the_longest_length_is_passed);
     tcase_add_test(tcase, a_header_without_a_limit_means_255_characters);

@@ -1063,6 +1063,47 @@ START_TEST(reset_ends_a_request_between_two_steps)
 }
 END_TEST
 
+static bool rings_are_untouched(void)
+{
+    static const uint8_t zeroes[0x10000];
+
+    return memcmp(fake_guest_memory + RINGS, zeroes, sizeof(zeroes)) == 0;
+}
+
+/* virtio 1.2, 4.2.2.1: as long as it is taken back, the device does not access it; and its size may be anything. */
+START_TEST(queue_that_was_taken_back_hears_nothing_of_what_was_in_flight)
+{
+    open_held_disk();
+    start(FLUSH | fake_queue_forms[_i]);
+    pump(); /* what the start has notified */
+    for (unsigned i = 0; i < 2; i++)
+        add(i, VIRTIO_BLK_T_IN, i, DATA + 0x1000 * i, 512);
+    fake_queue_serve(&queue);
+    pthread_mutex_lock(&device->lock);
+    virtq_disable(virtio_queue(device, 0));
+    virtio_queue(device, 0)->state.size = 0;
+    pthread_mutex_unlock(&device->lock);
+    memset(fake_guest_memory + RINGS, 0, 0x10000);
+    release(1);
+    while (virtio_block_in_flight(block) > 1)
+        pump();
+    ck_assert(rings_are_untouched());
+    fake_queue_enable(&queue, device, 0, RING_SIZE, RINGS);
+    release(1);
+    while (virtio_block_in_flight(block) > 0)
+        pump();
+    ck_assert(rings_are_untouched());
+    ck_assert(!needs_reset());
+    ck_assert_int_eq(fake_guest_pins, 0);
+    /* And on it goes. */
+    add(2, VIRTIO_BLK_T_IN, 0, DATA, 512);
+    fake_queue_serve(&queue);
+    release(1);
+    wait_for(1);
+    check_data(0, 512);
+}
+END_TEST
+
 START_TEST(no_more_are_in_flight_than_a_queue_holds)
 {
     struct vring_avail *ring = (struct vring_avail *)(void *)(fake_guest_memory + RINGS + 0x4000);
@@ -1400,6 +1441,7 @@ static void add_trouble_tests(TCase *tests)
     tcase_add_loop_test(tests, request_without_a_status_breaks_the_device, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_loop_test(tests, reset_waits_for_what_is_in_flight_and_drops_it, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, reset_ends_a_request_between_two_steps);
+    tcase_add_loop_test(tests, queue_that_was_taken_back_hears_nothing_of_what_was_in_flight, 0, FAKE_QUEUE_FORM_COUNT);
     tcase_add_test(tests, no_more_are_in_flight_than_a_queue_holds);
     tcase_add_loop_test(tests, thread_is_patient_while_requests_are_several, 0, KIND_COUNT);
     tcase_add_test(tests, requests_in_flight_are_several);

@@ -2,8 +2,8 @@
  * What a debugger's client (vmm/gdb) needs of the machine that it debugs. The client knows no more of the machine than
  * this; vCPUs are numbered from 0.
  *
- * Threads: all for the machine's main thread. While the guest runs only interrupt(), vcpu_count and detach() may be
- * called; the rest is for while it is stopped.
+ * Threads: all for the machine's main thread. While the guest runs only interrupt(), vcpu_count, detach() and kill()
+ * may be called; the rest is for while it is stopped.
  */
 #ifndef VMM_DEBUG_TARGET_H
 #define VMM_DEBUG_TARGET_H

@@ -468,7 +468,7 @@ void gdb_protocol_disconnect(struct gdb_protocol *protocol)
 
 void gdb_protocol_exited(struct gdb_protocol *protocol, int status)
 {
-    if (!protocol->is_connected || protocol->is_over)
+    if (!protocol->is_connected || protocol->is_released)
         return;
     if (protocol->owes_stop) {
         gdb_put_begin(&protocol->writer);
