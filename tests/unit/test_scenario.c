@@ -113,6 +113,28 @@ START_TEST(a_file_is_included_once)
 }
 END_TEST
 
+START_TEST(a_file_that_includes_itself_can_have_any_name)
+{
+    static const char text[] = "include = [\"a\\nb\\u001b.toml\"]\n";
+    char folder[] = "/tmp/quire-scenario-XXXXXX";
+    struct scenario *scenario;
+    struct error error;
+
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_int_eq(chdir(folder), 0);
+    FILE *file = fopen("a\nb\x1b.toml", "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(scenario_load("a\nb\x1b.toml", NULL, &scenario, &error), -1);
+    ck_assert_int_eq(unlink("a\nb\x1b.toml"), 0);
+    ck_assert_int_eq(rmdir(folder), 0);
+    ck_assert_str_eq(error.text,
+                     "a\\x0ab\\x1b.toml:1:12: include: a\\x0ab\\x1b.toml includes a\\x0ab\\x1b.toml, and so "
+                     "on; take one out");
+}
+END_TEST
+
 START_TEST(an_exit_can_be_a_status)
 {
     struct scenario *scenario = load("no-machine.toml");
@@ -344,6 +366,7 @@ static Suite *suite(void)
 
     tcase_add_test(scenarios, steps_are_as_in_the_file);
     tcase_add_test(scenarios, a_file_is_included_once);
+    tcase_add_test(scenarios, a_file_that_includes_itself_can_have_any_name);
     tcase_add_test(scenarios, an_exit_can_be_a_status);
     tcase_add_test(scenarios, times);
     tcase_add_test(scenarios, there_are_limits);
