@@ -7,6 +7,8 @@
 #include "vmm/scenario/results.h"
 #include "vmm/scenario/scenario.h"
 
+#include "fuzz_sentence.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +52,7 @@ static void try_scenario(const char *text, size_t size)
     struct error error = {0};
 
     if (scenario_parse("/nowhere/fuzz.toml", text, size, &options, &scenario, &error) < 0) {
-        require(error.kind == ERROR_CONFIG && error.text[0] != '\0' && strpbrk(error.text, "\n\x1b") == NULL);
+        require(fuzz_is_sentence(&error));
         return;
     }
     require(scenario->step_count > 0 && scenario->case_count > 0);
