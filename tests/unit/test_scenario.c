@@ -193,6 +193,13 @@ START_TEST(there_are_limits)
                                  "[[matrix]]\naxis = \"a%u\"\nkey = \"cpu.count\"\nvalues = [1]\n", i);
     ck_assert_int_eq(parse_dry(text, &scenario, &error), -1);
     ck_assert_ptr_nonnull(strstr(error.text, "there are more than 16 axes"));
+    /* Before anything else is done with them all. */
+    used = (size_t)snprintf(text, SIZE, "[[matrix]]\naxis = \"a\"\nkey = \"boot.cmdline\"\nvalues = [\"x\"");
+    for (unsigned i = 0; i < SCENARIO_MAX_CASES; i++)
+        used += (size_t)snprintf(text + used, SIZE - used, ", \"%u\"", i);
+    (void)snprintf(text + used, SIZE - used, "]\n");
+    ck_assert_int_eq(parse_dry(text, &scenario, &error), -1);
+    ck_assert_ptr_nonnull(strstr(error.text, "makes more than 4096 cases"));
     free(text);
     text = calloc(1, SCENARIO_MAX_FILE_SIZE + 1);
     ck_assert_int_eq(scenario_parse("x.toml", text, SCENARIO_MAX_FILE_SIZE + 1, NULL, &scenario, &error), -1);
