@@ -3,6 +3,8 @@
  */
 #include "vmm/config/config.h"
 
+#include "fuzz_sentence.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,11 +16,6 @@ static void require(int condition)
 {
     if (!condition)
         abort();
-}
-
-static void require_sentence(const struct error *error)
-{
-    require(error->kind == ERROR_CONFIG && error->text[0] != '\0' && strpbrk(error->text, "\n\x1b") == NULL);
 }
 
 static char *print(const struct config *config, size_t *length)
@@ -43,7 +40,7 @@ static void read_back(const struct config *config)
     require(config_defaults(&again, &error) == 0);
     if (length > CONFIG_MAX_FILE_SIZE) {
         require(config_parse(&again, "/again.toml", text, length, &error) < 0);
-        require_sentence(&error);
+        require(fuzz_is_sentence(&error));
     } else {
         require(config_parse(&again, "/again.toml", text, length, &error) == 0);
         char *text_again = print(&again, &length_again);
@@ -62,10 +59,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(config_defaults(&config, &error) == 0);
     if (config_parse(&config, "/fuzz.toml", (const char *)data, size, &error) == 0) {
         if (config_check(&config, &error) < 0)
-            require_sentence(&error);
+            require(fuzz_is_sentence(&error));
         read_back(&config);
     } else {
-        require_sentence(&error);
+        require(fuzz_is_sentence(&error));
     }
     config_free(&config);
     return 0;

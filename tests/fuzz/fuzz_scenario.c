@@ -7,6 +7,8 @@
 #include "vmm/scenario/results.h"
 #include "vmm/scenario/scenario.h"
 
+#include "fuzz_sentence.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +24,26 @@ static void require(int condition)
 
 /* ---- A scenario ---- */
 
+/* What was checked with some values is a pattern with any other, unless that makes too much of it. */
+static void try_pattern(const struct scenario_values *values, const struct scenario_text *text)
+{
+    struct pattern_failure failure;
+
+    if (text->text == NULL)
+        return;
+    char *expanded = scenario_expand(values, text->text, true);
+    struct pattern *pattern = pattern_compile(expanded, &failure);
+    require(pattern != NULL || strlen(expanded) > PATTERN_MAX_LENGTH || strstr(failure.text, " too l") != NULL);
+    pattern_free(pattern);
+    free(expanded);
+}
+
+static void try_patterns(const struct scenario_values *values, const struct scenario_texts *texts)
+{
+    for (size_t i = 0; i < texts->count; i++)
+        try_pattern(values, &texts->items[i]);
+}
+
 static void try_scenario(const char *text, size_t size)
 {
     const struct scenario_options options = {.is_dry = true};
@@ -30,21 +52,18 @@ static void try_scenario(const char *text, size_t size)
     struct error error = {0};
 
     if (scenario_parse("/nowhere/fuzz.toml", text, size, &options, &scenario, &error) < 0) {
-        require(error.kind == ERROR_CONFIG && error.text[0] != '\0' && strpbrk(error.text, "\n\x1b") == NULL);
+        require(fuzz_is_sentence(&error));
         return;
     }
     require(scenario->step_count > 0 && scenario->case_count > 0);
     require(scenario_values_begin(&values, scenario, scenario->case_count - 1) == 0);
+    try_patterns(&values, &scenario->ignored);
     for (size_t i = 0; i < scenario->step_count; i++) {
-        if (scenario->steps[i].kind != SCENARIO_EXPECT)
-            continue;
-        /* What was checked with some values is a pattern with any other, unless that makes too much of it. */
-        struct pattern_failure failure;
-        char *expanded = scenario_expand(&values, scenario->steps[i].what.text, true);
-        struct pattern *pattern = pattern_compile(expanded, &failure);
-        require(pattern != NULL || strlen(expanded) > PATTERN_MAX_LENGTH || strstr(failure.text, " too l") != NULL);
-        pattern_free(pattern);
-        free(expanded);
+        if (scenario->steps[i].kind == SCENARIO_EXPECT)
+            try_pattern(&values, &scenario->steps[i].what);
+        try_patterns(&values, &scenario->steps[i].forbidden);
+        try_pattern(&values, &scenario->steps[i].output);
+        try_pattern(&values, &scenario->steps[i].errors);
     }
     scenario_values_free(&values);
     scenario_free(scenario);

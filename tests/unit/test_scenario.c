@@ -113,6 +113,28 @@ START_TEST(a_file_is_included_once)
 }
 END_TEST
 
+START_TEST(a_file_that_includes_itself_can_have_any_name)
+{
+    static const char text[] = "include = [\"a\\nb\\u001b.toml\"]\n";
+    char folder[] = "/tmp/quire-scenario-XXXXXX";
+    struct scenario *scenario;
+    struct error error;
+
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_int_eq(chdir(folder), 0);
+    FILE *file = fopen("a\nb\x1b.toml", "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(scenario_load("a\nb\x1b.toml", NULL, &scenario, &error), -1);
+    ck_assert_int_eq(unlink("a\nb\x1b.toml"), 0);
+    ck_assert_int_eq(rmdir(folder), 0);
+    ck_assert_str_eq(error.text,
+                     "a\\x0ab\\x1b.toml:1:12: include: a\\x0ab\\x1b.toml includes a\\x0ab\\x1b.toml, and so "
+                     "on; take one out");
+}
+END_TEST
+
 START_TEST(an_exit_can_be_a_status)
 {
     struct scenario *scenario = load("no-machine.toml");
@@ -171,6 +193,13 @@ START_TEST(there_are_limits)
                                  "[[matrix]]\naxis = \"a%u\"\nkey = \"cpu.count\"\nvalues = [1]\n", i);
     ck_assert_int_eq(parse_dry(text, &scenario, &error), -1);
     ck_assert_ptr_nonnull(strstr(error.text, "there are more than 16 axes"));
+    /* Before anything else is done with them all. */
+    used = (size_t)snprintf(text, SIZE, "[[matrix]]\naxis = \"a\"\nkey = \"boot.cmdline\"\nvalues = [\"x\"");
+    for (unsigned i = 0; i < SCENARIO_MAX_CASES; i++)
+        used += (size_t)snprintf(text + used, SIZE - used, ", \"%u\"", i);
+    (void)snprintf(text + used, SIZE - used, "]\n");
+    ck_assert_int_eq(parse_dry(text, &scenario, &error), -1);
+    ck_assert_ptr_nonnull(strstr(error.text, "makes more than 4096 cases"));
     free(text);
     text = calloc(1, SCENARIO_MAX_FILE_SIZE + 1);
     ck_assert_int_eq(scenario_parse("x.toml", text, SCENARIO_MAX_FILE_SIZE + 1, NULL, &scenario, &error), -1);
@@ -344,6 +373,7 @@ static Suite *suite(void)
 
     tcase_add_test(scenarios, steps_are_as_in_the_file);
     tcase_add_test(scenarios, a_file_is_included_once);
+    tcase_add_test(scenarios, a_file_that_includes_itself_can_have_any_name);
     tcase_add_test(scenarios, an_exit_can_be_a_status);
     tcase_add_test(scenarios, times);
     tcase_add_test(scenarios, there_are_limits);

@@ -33,16 +33,19 @@ static struct place key_place(const struct load *load, const struct toml_node *n
     return (struct place){.file = load->name, .position = {node->key_line, node->key_column}};
 }
 
-/* A name made of keys of the document, fit to be shown. */
+/* A name made of keys of the document, fit to be shown; section: one that is known, or NULL. */
 static void shown_name(const struct toml_node *section, const struct toml_node *node, char out[CONFIG_TEXT_SIZE])
 {
-    char full[CONFIG_TEXT_SIZE];
+    char full[CONFIG_TEXT_SIZE] = "";
 
     if (section != NULL)
-        (void)snprintf(full, sizeof(full), "%s.%s", section->key, node->key);
-    else
-        (void)snprintf(full, sizeof(full), "%s", node->key);
-    (void)config_text_escape(out, full, strlen(full));
+        (void)snprintf(full, sizeof(full), "%s.", section->key);
+    const size_t before = strlen(full);
+    const size_t room = sizeof(full) - before;
+    /* The key may have NULs in it. */
+    const size_t length = node->key_length < room ? node->key_length : room;
+    memcpy(full + before, node->key, length);
+    (void)config_text_escape(out, full, before + length);
 }
 
 static int fail_unknown_key(const struct load *load, const struct toml_node *section, const struct toml_node *node)

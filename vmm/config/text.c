@@ -1,10 +1,18 @@
 #include "vmm/config/text.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #define MAX_QUOTED_LENGTH 100u
 #define MAX_WORD_LENGTH 64u
+
+/* Whether a control character of ISO 6429's second set, which terminals obey too, stands there: U+0080 to U+009F. */
+static bool is_c1(const char *text, size_t length)
+{
+    return length >= 2 && (unsigned char)text[0] == 0xc2 && (unsigned char)text[1] >= 0x80 &&
+           (unsigned char)text[1] < 0xa0;
+}
 
 /* Escapes as much of text as fits in size bytes; returns how much of out is used. size is at least 8. */
 static size_t escape(char *out, size_t size, const char *text, size_t length)
@@ -18,7 +26,9 @@ static size_t escape(char *out, size_t size, const char *text, size_t length)
             memcpy(out + used, "...", 4);
             return used + 3;
         }
-        if (c < 0x20 || c == 0x7f)
+        if (is_c1(text + i, length - i))
+            used += (size_t)snprintf(out + used, size - used, "\\x%02x", (unsigned char)text[++i]);
+        else if (c < 0x20 || c == 0x7f)
             used += (size_t)snprintf(out + used, size - used, "\\x%02x", c);
         else
             out[used++] = (char)c;

@@ -55,14 +55,16 @@ static bool is_same(const struct source *source, const struct stat *status)
 /* "a.toml includes b.toml includes a.toml". */
 static int fail_cycle(const struct source *includer, const struct toml_node *node, const struct stat *status)
 {
-    char chain[300] = "";
+    char chain[300];
+    char named[CONFIG_TEXT_SIZE];
 
+    (void)snprintf(chain, sizeof(chain), "%s", config_text_escape_tail(named, node->string));
     for (const struct source *source = includer; source != NULL; source = source->includer) {
         char before[sizeof(chain)];
         char shown[CONFIG_TEXT_SIZE];
         memcpy(before, chain, sizeof(before));
         (void)snprintf(chain, sizeof(chain), "%.100s includes %.180s",
-                       config_text_escape_tail(shown, source->reader.file), before[0] != '\0' ? before : node->string);
+                       config_text_escape_tail(shown, source->reader.file), before);
         if (is_same(source, status))
             break;
     }

@@ -183,6 +183,12 @@ void scenario_axis_free(struct scenario_axis *axis)
     free(axis->name);
 }
 
+static int fail_too_many(const struct scenario_axis *axis, struct error *error)
+{
+    return scenario_fail_at(&axis->position, "matrix", error,
+                            "makes more than 4096 cases; give its axes fewer entries");
+}
+
 /* Takes over the name, which no other entry of the axis may have. */
 static int name_entry(const struct scenario_reader *reader, const struct scenario_axis *axis,
                       struct scenario_entry *entry, char *entry_name, const struct toml_node *node)
@@ -193,6 +199,8 @@ static int name_entry(const struct scenario_reader *reader, const struct scenari
         return config_out_of_memory(reader->error);
     entry->name = entry_name;
     entry->position = scenario_position_of(reader, node);
+    if (axis->entry_count > SCENARIO_MAX_CASES)
+        return fail_too_many(axis, reader->error);
     (void)config_text_quote(shown, entry_name, strlen(entry_name));
     if (!scenario_is_word(entry_name))
         return scenario_fail(reader, node, "matrix.entry",
@@ -380,8 +388,7 @@ int scenario_make_cases(struct scenario *scenario, struct error *error)
     for (size_t i = 0; i < scenario->axis_count; i++) {
         count *= scenario->axes[i].entry_count;
         if (count > SCENARIO_MAX_CASES)
-            return scenario_fail_at(&scenario->axes[i].position, "matrix", error,
-                                    "makes more than 4096 cases; give its axes fewer entries");
+            return fail_too_many(&scenario->axes[i], error);
     }
     scenario->cases = calloc(count, sizeof(*scenario->cases));
     if (scenario->cases == NULL)
