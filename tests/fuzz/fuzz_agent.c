@@ -6,6 +6,8 @@
 #include "vmm/agent/mux.h"
 #include "vmm/agent/protocol.h"
 
+#include "fuzz_require.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,12 +38,6 @@ static uint64_t session;
 static uint32_t last_id;
 static struct agent_decoder guest;
 static uint8_t wire[AGENT_WIRE_MAX];
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 static void guest_reads(void)
 {

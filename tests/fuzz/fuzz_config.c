@@ -3,6 +3,7 @@
  */
 #include "vmm/config/config.h"
 
+#include "fuzz_require.h"
 #include "fuzz_sentence.h"
 
 #include <stdint.h>
@@ -11,12 +12,6 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 static char *print(const struct config *config, size_t *length)
 {

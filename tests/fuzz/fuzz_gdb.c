@@ -7,8 +7,8 @@
 #include "vmm/gdb/gdb_protocol.h"
 
 #include "fake_target.h"
+#include "fuzz_require.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,12 +24,6 @@ static bool reads_slowly;
 static bool has_taken_a_part;
 /* The machine is no more, and with it the target. */
 static bool has_exited;
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 static void stopped(void *server, const struct debug_stop *stop)
 {

@@ -6,18 +6,13 @@
 #include "vmm/debug/linux/kaslr.h"
 #include "vmm/debug/linux/kernel_log.h"
 
+#include "fuzz_require.h"
 #include "linux_fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 static void check_text(const struct fixture_text *text)
 {

@@ -6,7 +6,8 @@
 
 #include "loader/loader.h"
 
-#include <stdlib.h>
+#include "fuzz_require.h"
+
 #include <sys/mman.h>
 
 #define FUZZ_RAM_SIZE MIB(32)
@@ -42,13 +43,12 @@ static inline void fuzz_load(const uint8_t *data, size_t size, enum firmware_tab
 
     if (!base) {
         base = mmap(NULL, FUZZ_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (base == MAP_FAILED)
-            abort();
+        require(base != MAP_FAILED);
     }
     const struct guest_memory memory = {.host_address = fuzz_host_address, .context = base};
     ram_layout_compute(FUZZ_RAM_SIZE, &platform.ram);
-    if (loader_load(&request, &platform, &memory, &entry, &error) == 0 && entry.rip >= FUZZ_RAM_SIZE)
-        abort();
+    if (loader_load(&request, &platform, &memory, &entry, &error) == 0)
+        require(entry.rip < FUZZ_RAM_SIZE);
     (void)madvise(base, FUZZ_RAM_SIZE, MADV_DONTNEED);
 }
 

@@ -6,6 +6,7 @@
 #include "vmm/report/html.h"
 #include "vmm/report/results_read.h"
 
+#include "fuzz_require.h"
 #include "fuzz_sentence.h"
 
 #include <stdint.h>
@@ -16,12 +17,6 @@
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 static char *write_json(const struct results *results, size_t *length)
 {

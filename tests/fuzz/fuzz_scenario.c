@@ -1,12 +1,13 @@
 /*
- * Any bytes as a scenario, as KTAP and as a console: the first byte says which. An error with a sentence, or results
- * within their bounds; and the portions in which bytes come are of no matter.
+ * Any bytes as a scenario, as KTAP behind a K and as a console behind a C. An error with a sentence, or results within
+ * their bounds; and the portions in which bytes come are of no matter.
  */
 #include "vmm/scenario/console_watch.h"
 #include "vmm/scenario/ktap.h"
 #include "vmm/scenario/results.h"
 #include "vmm/scenario/scenario.h"
 
+#include "fuzz_require.h"
 #include "fuzz_sentence.h"
 
 #include <stdint.h>
@@ -15,12 +16,6 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 /* ---- A scenario ---- */
 
@@ -183,8 +178,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size == 0)
         return 0;
-    /* Letters, so that a corpus can be written by hand: 's', 'k' and 'c'. */
-    const unsigned which = data[0] == 'k' ? 1 : data[0] == 'c' ? 2 : 0;
-    tries[which]((const char *)data + 1, size - 1);
+    /* Letters, so that a corpus can be written by hand, with which no scenario begins: those are files as they are. */
+    const unsigned which = data[0] == 'K' ? 1 : data[0] == 'C' ? 2 : 0;
+    tries[which]((const char *)data + (which > 0), size - (which > 0));
     return 0;
 }

@@ -2,18 +2,13 @@
  * Any bytes as a device's saved state: refused with a sentence and nothing changed, or a state in which the device does
  * no harm, and which is saved as bytes that it takes again. The first byte chooses the device.
  */
+#include "fuzz_require.h"
 #include "state_rig.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 static void use(struct state_rig *rig, enum state_rig_kind kind)
 {

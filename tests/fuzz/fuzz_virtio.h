@@ -6,8 +6,8 @@
 #define TESTS_FUZZ_VIRTIO_H
 
 #include "fake_guest.h"
+#include "fuzz_require.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,12 +30,6 @@ struct fuzz_driver {
     unsigned queue_count;
     struct fake_queue queues[FUZZ_QUEUES_MAX];
 };
-
-static inline void fuzz_require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 static inline uint8_t fuzz_byte(struct fuzz_input *input)
 {

@@ -6,13 +6,13 @@
 
 #include "devices/virtio/virtio_mmio.h"
 #include "fake_guest.h"
+#include "fuzz_require.h"
 
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -39,12 +39,6 @@ struct input {
     const uint8_t *next;
     size_t left;
 };
-
-static void require(bool condition)
-{
-    if (!condition)
-        abort();
-}
 
 static uint32_t take(struct input *input, unsigned bytes)
 {

@@ -25,7 +25,7 @@ static size_t end_write(void *context, const uint8_t *bytes, size_t len)
     volatile uint8_t last = bytes[len - 1];
 
     (void)last;
-    fuzz_require(len > 0);
+    require(len > 0);
     end->room -= taken;
     end->written += taken;
     return taken;
@@ -35,7 +35,7 @@ static void end_input_room(void *context)
 {
     struct end *end = context;
 
-    fuzz_require(end->has_offered);
+    require(end->has_offered);
     end->has_offered = false;
 }
 
@@ -47,7 +47,7 @@ static void receive(struct virtio_console *console, struct end *ends, struct fuz
 
     ends[port].has_offered = false;
     const size_t taken = virtio_console_receive(console, port, bytes, size);
-    fuzz_require(taken <= size);
+    require(taken <= size);
     ends[port].has_offered = taken < size;
 }
 
@@ -113,9 +113,9 @@ static void run(struct virtio_console *console, struct end *ends, struct fuzz_dr
             ends[port].written = 0;
         if (!fuzz_step(driver, step, input))
             host_step(console, ends, step, driver, input);
-        fuzz_require(fake_guest_pins == 0);
+        require(fake_guest_pins == 0);
         for (unsigned port = 0; port < PORTS; port++)
-            fuzz_require(ends[port].written <= TURNS * TURN_SIZE);
+            require(ends[port].written <= TURNS * TURN_SIZE);
     }
 }
 
@@ -136,7 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct event_loop *loop = event_loop_create(&error);
     const struct virtio_environment environment = {.name = "console0", .loop = loop, .log = &log};
     struct virtio_console *console = virtio_console_create(&environment, ports, PORTS, &error);
-    fuzz_require(console != NULL);
+    require(console != NULL);
     driver.device = virtio_console_device(console);
     driver.device->transport = fake_transport_make(&transport);
     run(console, ends, &driver, &input);

@@ -2,12 +2,12 @@
 #include "devices/virtio/net.h"
 
 #include "fake_guest.h"
+#include "fuzz_require.h"
 
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
-#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -57,19 +57,16 @@ static int host_send(struct net_backend *backend, unsigned pair, const struct io
     size_t total = 0;
 
     (void)backend;
-    if (pair >= PAIRS || pieces[0].iov_len != sizeof(header) || count > 1024)
-        abort();
+    require(pair < PAIRS && pieces[0].iov_len == sizeof(header) && count <= 1024);
     memcpy(&header, pieces[0].iov_base, sizeof(header));
     for (size_t i = 1; i < count; i++) {
-        if (pieces[i].iov_len > PACKET_MAX - total)
-            abort();
+        require(pieces[i].iov_len <= PACKET_MAX - total);
         memcpy(packet + total, pieces[i].iov_base, pieces[i].iov_len);
         total += pieces[i].iov_len;
     }
-    if (total < 14 || header.flags > 1 || header.num_buffers != 0 || header.hdr_len > total ||
-        (header.flags == 1 && (size_t)header.csum_start + header.csum_offset + 2 > total) ||
-        (header.gso_type != 0 && (header.gso_size == 0 || header.flags != 1)))
-        abort();
+    require(total >= 14 && header.flags <= 1 && header.num_buffers == 0 && header.hdr_len <= total);
+    require(header.flags == 0 || (size_t)header.csum_start + header.csum_offset + 2 <= total);
+    require(header.gso_type == 0 || (header.gso_size != 0 && header.flags == 1));
     return host.send_result;
 }
 
@@ -101,8 +98,7 @@ static void host_listen(struct net_backend *backend, unsigned pair, bool for_pac
 static int host_set_pairs(struct net_backend *backend, unsigned pairs)
 {
     (void)backend;
-    if (pairs < 1 || pairs > PAIRS)
-        abort();
+    require(pairs >= 1 && pairs <= PAIRS);
     return host.pairs_result;
 }
 
@@ -243,8 +239,7 @@ static void act(void)
         add_request(queue, 1 + (what & 3), false);
         break;
     }
-    if (fake_guest_pins != 0)
-        abort();
+    require(fake_guest_pins == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -263,8 +258,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct event_loop *loop = event_loop_create(&error);
     const struct virtio_environment environment = {.name = "net0", .loop = loop, .log = &silent};
     struct virtio_net *net = virtio_net_create(&environment, &host.backend, &options, &error);
-    if (net == NULL)
-        abort();
+    require(net != NULL);
     device = virtio_net_device(net);
     device->transport = fake_transport_make(&transport);
     start();

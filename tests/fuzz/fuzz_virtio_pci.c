@@ -5,10 +5,10 @@
 #include "devices/virtio/rng.h"
 #include "fake_guest.h"
 #include "fake_pci.h"
+#include "fuzz_require.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -28,12 +28,6 @@ struct machine {
     struct virtio_rng *rng;
     struct virtio_pci *transport;
 };
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 /* A number of so many bytes; what is behind the end is 0. */
 static uint64_t take(struct input *input, unsigned bytes)

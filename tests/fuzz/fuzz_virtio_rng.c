@@ -24,13 +24,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct event_loop *loop = event_loop_create(&error);
     const struct virtio_environment environment = {.name = "rng0", .loop = loop, .log = &log};
     struct virtio_rng *rng = virtio_rng_create(&environment, fill, NULL, &error);
-    fuzz_require(rng != NULL);
+    require(rng != NULL);
     driver.device = virtio_rng_device(rng);
     driver.device->transport = fake_transport_make(&transport);
     fuzz_start(&driver, &input);
     for (unsigned i = 0; i < FUZZ_STEPS_MAX && input.left > 0; i++) {
         (void)fuzz_step(&driver, fuzz_byte(&input) % 6, &input);
-        fuzz_require(fake_guest_pins == 0);
+        require(fake_guest_pins == 0);
     }
     virtio_rng_destroy(rng);
     event_loop_destroy(loop);
