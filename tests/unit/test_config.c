@@ -254,6 +254,22 @@ START_TEST(command_line_has_a_greatest_length)
 }
 END_TEST
 
+START_TEST(what_is_no_text_is_shown_as_bytes)
+{
+    ck_assert_int_eq(config_set(&config, "--set", "memory.size", "\x9b\xe2\x82\xac\xe2\x82\xff\xe2\x80\xae", &error),
+                     -1);
+    assert_error(ERROR_CONFIG,
+                 "--set: memory.size: \"\\x9b\xe2\x82\xac\\xe2\\x82\\xff\\u202e\" is not a size; write a number and "
+                 "KiB, MiB, GiB or TiB, as in \"512MiB\"");
+    /* The name of a file is cut at its front, not within a character. */
+    char name[300] = "";
+    while (strlen(name) < 200)
+        strcat(name, "\xe2\x82\xac");
+    ck_assert_int_eq(config_parse(&config, name, "x", 1, &error), -1);
+    ck_assert_str_eq(strndupa(error.text, 6), "...\xe2\x82\xac");
+}
+END_TEST
+
 START_TEST(assignment_sets_any_key)
 {
     ck_assert_int_eq(config_assign(&config, "--set", "memory.size=1GiB", &error), 0);
@@ -777,6 +793,7 @@ static Suite *suite(void)
     tcase_add_test(memory, text_need_not_end_in_nul);
     tcase_add_test(memory, line_of_many_dots_in_a_string_is_read_up_to_the_limit);
     tcase_add_test(memory, command_line_has_a_greatest_length);
+    tcase_add_test(memory, what_is_no_text_is_shown_as_bytes);
     tcase_add_test(memory, assignment_sets_any_key);
     tcase_add_test(memory, empty_assignment_takes_paths_and_names_away);
     tcase_add_test(memory, refused_assignment_leaves_the_value_and_names_the_option);

@@ -2,12 +2,12 @@
  * Reports as files: the page, with what hostile guests and names can do to it and within its bounds; forms that are
  * whole or not there; and results that come back as they were.
  */
+#include "memory/support/utf8.h"
 #include "vmm/report/excerpt.h"
 #include "vmm/report/html.h"
 #include "vmm/report/markup.h"
 #include "vmm/report/report.h"
 #include "vmm/report/results_read.h"
-#include "vmm/scenario/utf8.h"
 
 #include "report_fixture.h"
 #include "scratch_folder.h"

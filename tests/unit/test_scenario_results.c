@@ -2,8 +2,8 @@
  * Results and their forms: what prove, an XML schema and a JSON parser have to say of them, with texts that a hostile
  * guest has written.
  */
+#include "memory/support/utf8.h"
 #include "vmm/scenario/results.h"
-#include "vmm/scenario/utf8.h"
 
 #include "unit_test.h"
 

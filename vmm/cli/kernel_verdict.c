@@ -1,8 +1,8 @@
 #include "vmm/cli/kernel_verdict.h"
 
+#include "memory/support/utf8.h"
 #include "vmm/machine/outcome.h"
 #include "vmm/runner/verdict.h"
-#include "vmm/scenario/utf8.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

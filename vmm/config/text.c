@@ -1,5 +1,7 @@
 #include "vmm/config/text.h"
 
+#include "memory/support/utf8.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,31 +9,27 @@
 #define MAX_QUOTED_LENGTH 100u
 #define MAX_WORD_LENGTH 64u
 
-/* Whether a control character of ISO 6429's second set, which terminals obey too, stands there: U+0080 to U+009F. */
-static bool is_c1(const char *text, size_t length)
-{
-    return length >= 2 && (unsigned char)text[0] == 0xc2 && (unsigned char)text[1] >= 0x80 &&
-           (unsigned char)text[1] < 0xa0;
-}
-
-/* Escapes as much of text as fits in size bytes; returns how much of out is used. size is at least 8. */
+/* Escapes as much of text as fits in size bytes; returns how much of out is used. size is at least 10. */
 static size_t escape(char *out, size_t size, const char *text, size_t length)
 {
     size_t used = 0;
+    size_t step;
 
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        /* the longest escape, and "..." with its NUL */
-        if (used + 4 + 4 > size) {
+    for (; length > 0; text += step, length -= step) {
+        const uint32_t character = utf8_next(text, length, &step);
+        const bool is_other = character == UTF8_REPLACEMENT && step == 1;
+        const bool is_direction = utf8_is_direction(character);
+        /* the longest form, and "..." with its NUL */
+        if (used + (is_direction ? 6 : 4) + 4 > size) {
             memcpy(out + used, "...", 4);
             return used + 3;
         }
-        if (is_c1(text + i, length - i))
-            used += (size_t)snprintf(out + used, size - used, "\\x%02x", (unsigned char)text[++i]);
-        else if (c < 0x20 || c == 0x7f)
-            used += (size_t)snprintf(out + used, size - used, "\\x%02x", c);
+        if (is_other || utf8_is_control(character))
+            used += (size_t)snprintf(out + used, size - used, "\\x%02x", is_other ? (unsigned char)*text : character);
+        else if (is_direction)
+            used += (size_t)snprintf(out + used, size - used, "\\u%04x", character);
         else
-            out[used++] = (char)c;
+            used += utf8_put(character, out + used);
     }
     out[used] = '\0';
     return used;
@@ -53,6 +51,11 @@ const char *config_text_escape_tail(char out[CONFIG_TEXT_SIZE], const char *text
         prefix = 3;
         text += length - MAX_QUOTED_LENGTH;
         length = MAX_QUOTED_LENGTH;
+        /* Not from the middle of a character on. */
+        while (length > 0 && ((unsigned char)*text & 0xc0) == 0x80) {
+            text++;
+            length--;
+        }
     }
     (void)escape(out + prefix, CONFIG_TEXT_SIZE - prefix, text, length);
     return out;

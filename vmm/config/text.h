@@ -10,8 +10,9 @@
 #define CONFIG_TEXT_SIZE 200u
 
 /*
- * Copies length bytes of text to out with control characters as \xNN, so that it is safe on a terminal and on one line.
- * Longer text is cut and ends in "...". Returns out.
+ * Copies length bytes of text to out so that it is safe on a terminal and on one line: with control characters and what
+ * is no UTF-8 as \xNN, and what changes the direction of others as \uNNNN. Longer text is cut and ends in "...".
+ * Returns out.
  */
 const char *config_text_escape(char out[CONFIG_TEXT_SIZE], const char *text, size_t length);
 

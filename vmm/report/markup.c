@@ -1,6 +1,6 @@
 #include "vmm/report/markup.h"
 
-#include "vmm/scenario/utf8.h"
+#include "memory/support/utf8.h"
 
 #include <ctype.h>
 #include <string.h>

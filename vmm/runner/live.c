@@ -1,6 +1,6 @@
 #include "vmm/runner/live.h"
 
-#include "vmm/scenario/utf8.h"
+#include "memory/support/utf8.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -42,7 +42,7 @@ static void write_cut(const char *text, unsigned most, FILE *out)
 
     for (; left > 0 && most > 0; text += used, left -= used, most--) {
         const uint32_t character = utf8_next(text, left, &used);
-        if (character < 0x20 || (character >= 0x7f && character < 0xa0))
+        if (utf8_is_control(character))
             (void)fputc('?', out);
         else
             (void)fwrite(bytes, 1, utf8_put(character, bytes), out);

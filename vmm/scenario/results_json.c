@@ -1,6 +1,6 @@
+#include "memory/support/utf8.h"
 #include "vmm/config/place.h"
 #include "vmm/scenario/results.h"
-#include "vmm/scenario/utf8.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /*
  * JUnit's XML, as far as everything that reads it agrees on it: tests/scenarios/junit.xsd.
  */
+#include "memory/support/utf8.h"
 #include "vmm/scenario/results.h"
-#include "vmm/scenario/utf8.h"
 
 #include <string.h>
 #include <time.h>

@@ -3,7 +3,7 @@
  */
 #include "vmm/scenario/results.h"
 
-#include "vmm/scenario/utf8.h"
+#include "memory/support/utf8.h"
 
 #include <string.h>
 

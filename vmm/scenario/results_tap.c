@@ -1,8 +1,8 @@
 /*
  * TAP 14 (testanything.org/tap-version-14-specification.html), and lines for people in a pipe.
  */
+#include "memory/support/utf8.h"
 #include "vmm/scenario/results.h"
-#include "vmm/scenario/utf8.h"
 
 #include <string.h>
 
@@ -39,7 +39,7 @@ static void write_quoted(const char *text, FILE *out)
         const uint32_t character = utf8_next(text, left, &used);
         if (character == '\n')
             (void)fputs("\\n", out);
-        else if (character < 0x20 || (character >= 0x7f && character < 0xa0))
+        else if (utf8_is_control(character))
             (void)fprintf(out, "\\u%04x", character);
         else if (character == '"' || character == '\\')
             (void)fprintf(out, "\\%c", (int)character);

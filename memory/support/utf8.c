@@ -1,4 +1,4 @@
-#include "vmm/scenario/utf8.h"
+#include "memory/support/utf8.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -51,6 +51,11 @@ uint32_t utf8_next(const char *bytes, size_t length, size_t *used)
     return character;
 }
 
+bool utf8_is_control(uint32_t character)
+{
+    return character < 0x20 || (character >= 0x7f && character < 0xa0);
+}
+
 bool utf8_is_direction(uint32_t character)
 {
     return character == 0x61c || character == 0x200e || character == 0x200f ||
@@ -93,7 +98,7 @@ void utf8_write_plain(const char *text, size_t length, FILE *out)
 
     for (; length > 0; text += used, length -= used) {
         const uint32_t character = utf8_next(text, length, &used);
-        if ((character < 0x20 && character != '\t') || (character >= 0x7f && character < 0xa0))
+        if (utf8_is_control(character) && character != '\t')
             (void)fprintf(out, "\\x%02x", character);
         else if (utf8_is_direction(character))
             (void)fprintf(out, "\\u%04x", character);

@@ -1,8 +1,8 @@
 /*
- * Bytes of a guest's as text that any reader takes.
+ * Bytes of a guest's, or a file's, as text that any reader takes.
  */
-#ifndef VMM_SCENARIO_UTF8_H
-#define VMM_SCENARIO_UTF8_H
+#ifndef MEMORY_SUPPORT_UTF8_H
+#define MEMORY_SUPPORT_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +17,9 @@
  * Unicode does not allow is UTF8_REPLACEMENT, one for each byte.
  */
 uint32_t utf8_next(const char *bytes, size_t length, size_t *used);
+
+/* Whether a terminal obeys it: of both sets of ISO 6429, and DEL. */
+bool utf8_is_control(uint32_t character);
 
 /* Whether it changes the direction of others, so that lines read as what they are not (Unicode, annex 9). */
 bool utf8_is_direction(uint32_t character);
