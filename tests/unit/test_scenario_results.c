@@ -202,11 +202,11 @@ END_TEST
 
 START_TEST(tap_has_subtests_and_reasons)
 {
-    struct results *results = create_mixed("it said \"no\"");
+    struct results *results = create_mixed("it said \"no\"\xe2\x80\xae");
     char *text = write_to_text(results, write_tap_14);
 
     assert_holds(text, "TAP version 14\n1..6\nok 1 - boot[kernel=6.1]\nnot ok 2 - boot[kernel=6.12]\n  ---\n");
-    assert_holds(text, "\n  message: \"it said \\\"no\\\"\"\n");
+    assert_holds(text, "\n  message: \"it said \\\"no\\\"\\u202e\"\n");
     assert_holds(text, "\n  step: 1\n  kind: \"expect\"\n");
     assert_holds(text, "\n  trouble:\n    - kind: \"panic\"\n      text: \"it said");
     assert_holds(text, "# Subtest: kunit\n    1..5\n");

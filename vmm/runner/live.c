@@ -33,7 +33,7 @@ static unsigned width_of(const char *text)
     return width;
 }
 
-/* At most so many characters; control characters, which names of files may have, are question marks. */
+/* At most so many characters. Names of files may have some that a terminal obeys, or that reorder others: "?". */
 static void write_cut(const char *text, unsigned most, FILE *out)
 {
     size_t left = strlen(text);
@@ -42,7 +42,7 @@ static void write_cut(const char *text, unsigned most, FILE *out)
 
     for (; left > 0 && most > 0; text += used, left -= used, most--) {
         const uint32_t character = utf8_next(text, left, &used);
-        if (utf8_is_control(character))
+        if (utf8_is_control(character) || utf8_is_direction(character))
             (void)fputc('?', out);
         else
             (void)fwrite(bytes, 1, utf8_put(character, bytes), out);

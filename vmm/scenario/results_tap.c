@@ -39,7 +39,7 @@ static void write_quoted(const char *text, FILE *out)
         const uint32_t character = utf8_next(text, left, &used);
         if (character == '\n')
             (void)fputs("\\n", out);
-        else if (utf8_is_control(character))
+        else if (utf8_is_control(character) || utf8_is_direction(character))
             (void)fprintf(out, "\\u%04x", character);
         else if (character == '"' || character == '\\')
             (void)fprintf(out, "\\%c", (int)character);
