@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PAGE_SIZE = 4096 };
 
@@ -149,6 +150,7 @@ hv_return_t hvx_host_limits(hvx_host_limits_t *limits)
         .vcpus = kvm.vcpu_limit < VM_VCPU_MAX ? kvm.vcpu_limit : VM_VCPU_MAX,
         .slots = kvm.slot_limit,
         .address_bits = (unsigned)__builtin_ctzll(kvm.address_limit),
+        .memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE),
     };
     kvm_system_close(&kvm);
     return HV_SUCCESS;

@@ -12,10 +12,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* What direct access may ask for at the most: pages. */
 enum { DIRECT_MAX = 4096 };
+/* Of 10 ms each. */
+enum { LOCK_TRIES = 100 };
 
 static int cannot(struct error *error, const char *path, const char *what, const char *remedy)
 {
@@ -68,16 +71,32 @@ static int open_file(const struct block_image_options *options, int flags, struc
     return -1;
 }
 
+/*
+ * -1 with errno. Of a process that has just ended, io_uring still has the files for a while, and so the locks: a
+ * machine that is started again must not be refused for its own end.
+ */
+static int lock_soon(int fd, struct flock *lock)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    int result = fcntl(fd, F_OFD_SETLK, lock);
+
+    for (unsigned i = 0; i < LOCK_TRIES && result < 0 && (errno == EAGAIN || errno == EACCES); i++) {
+        (void)nanosleep(&pause, NULL);
+        result = fcntl(fd, F_OFD_SETLK, lock);
+    }
+    return result;
+}
+
 static int lock_file(const struct block_image_options *options, int fd, bool is_writer, struct error *error)
 {
     struct flock lock = {.l_type = is_writer ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
 
-    if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+    if (lock_soon(fd, &lock) == 0)
         return 0;
     if (errno == EAGAIN || errno == EACCES)
         return error_set(error, ERROR_CONFIG,
-                         "%s: is in use by another machine%s; several can share it if all have it read-only, or as a "
-                         "snapshot",
+                         "%s: is in use by another disk or machine%s; several can share it if all have it read-only, "
+                         "or as a snapshot",
                          options->path, is_writer ? "" : ", which writes to it");
     return cannot(error, options->path, "lock it", "");
 }

@@ -72,8 +72,8 @@ struct block_image {
 
 /*
  * Opens and locks an image. The lock is advisory, and the whole file's: shared where it is only read, exclusive where
- * it is written. To be called before the sandbox. NULL with *error: ERROR_CONFIG, and a sentence that names the path,
- * where it can be helped by another path or option.
+ * it is written; one that is in use is waited for, a second at the most. To be called before the sandbox. NULL with
+ * *error: ERROR_CONFIG, and a sentence that names the path, where it can be helped by another path or option.
  */
 struct block_image *block_image_open(const struct block_image_options *options, struct error *error);
 

@@ -33,7 +33,7 @@ static int listen_on(int fd, const struct sockaddr_un *where, const char *addres
     if (bind(fd, (const struct sockaddr *)where, sizeof(*where)) < 0) {
         const int why = errno;
         return error_set(error, ERROR_CONFIG, "%s: %s cannot be made: %s%s", address, what, strerror(why),
-                         why == EADDRINUSE ? "; end what uses it, or choose another" : "");
+                         why == EADDRINUSE ? "; end what uses it, or choose another" : "; choose another path");
     }
     if (listen(fd, backlog) == 0)
         return 0;

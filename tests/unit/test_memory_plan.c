@@ -6,6 +6,8 @@
 
 #include "unit_test.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct config config;
@@ -196,6 +198,60 @@ START_TEST(host_can_be_asked_too_much)
 }
 END_TEST
 
+START_TEST(tables_of_kvm_fit_the_host)
+{
+    /* 10 bytes for each page: 20 MiB for 8 GiB. */
+    const hvx_host_limits_t limits = {.spaces = 2, .vcpus = 4, .slots = 8, .address_bits = 46, .memory = MIB(40)};
+    static const char spaces[] = "boot.kernel = '/k'\nmemory.size = '7GiB'\n[[space]]\nname = 's'\n"
+                                 "[[space.range]]\nname = 'x'\nat = 0\nsize = '%s'\n%s";
+    char text[512];
+
+    ck_assert_int_eq(plan_of("boot.kernel = '/k'\nmemory.size = '8GiB'\n"), 0);
+    ck_assert_int_eq(memory_plan_check_host(&plan, &limits, &error), 0);
+    ck_assert_int_eq(plan_of("boot.kernel = '/k'\nmemory.size = '9GiB'\n"), 0);
+    ck_assert_int_eq(memory_plan_check_host(&plan, &limits, &error), -1);
+    ck_assert_int_eq(error.kind, ERROR_CONFIG);
+    ck_assert_str_eq(error.text,
+                     "vm.toml:2:15: memory.size: with what else is mapped KVM would need 22 MiB for its own "
+                     "tables, and the host has 40 MiB of memory; make it smaller");
+
+    /* What is mapped once more has tables once more; what nobody may touch has none. */
+    (void)snprintf(text, sizeof(text), spaces, "2GiB", "of = 'default'\nfrom = '1MiB'\n");
+    ck_assert_int_eq(plan_of(text), 0);
+    ck_assert_int_eq(memory_plan_check_host(&plan, &limits, &error), -1);
+    (void)snprintf(text, sizeof(text), spaces, "2GiB", "flags = ''\n");
+    ck_assert_int_eq(plan_of(text), 0);
+    ck_assert_int_eq(memory_plan_check_host(&plan, &limits, &error), 0);
+
+    (void)snprintf(text, sizeof(text), spaces, "64TiB", "");
+    ck_assert_int_eq(plan_of(text), 0);
+    ck_assert_int_eq(memory_plan_check_host(&plan, &limits, &error), -1);
+    ck_assert_str_eq(error.text, "vm.toml:8:8: range.size: with what else is mapped KVM would need 163857 MiB for its "
+                                 "own tables, and the host has 40 MiB of memory; make it smaller");
+}
+END_TEST
+
+START_TEST(few_tables_cannot_ask_for_millions_of_ranges)
+{
+    static const char range[] = "[[space.range]]\nname = 'r%u'\nat = %u\nsize = '%uKiB'\n%s";
+    enum { OWN = 4096, ALIASES = PLAN_ALIASES_MAX / OWN, SIZE = (OWN + ALIASES + 1) * 128 };
+    char *text = malloc(SIZE);
+    size_t used = (size_t)snprintf(text, SIZE, "boot.kernel = '/k'\n[[space]]\nname = 'own'\n");
+
+    for (unsigned i = 0; i < OWN; i++)
+        used += (size_t)snprintf(text + used, SIZE - used, range, i, i * 4096, 4, "");
+    used += (size_t)snprintf(text + used, SIZE - used, "[[space]]\nname = 'alias'\n");
+    for (unsigned i = 0; i < ALIASES; i++)
+        used += (size_t)snprintf(text + used, SIZE - used, range, i, i * OWN * 4096, OWN * 4, "of = 'own'\n");
+    ck_assert_int_eq(plan_of(text), 0);
+    ck_assert_uint_eq(plan.spaces[2].count, PLAN_ALIASES_MAX);
+    (void)snprintf(text + used, SIZE - used, range, ALIASES, ALIASES * OWN * 4096, 4, "of = 'own'\n");
+    assert_refused(text, "vm.toml:16474:6: range.of: \"r16\" has a piece for each range of \"own\" that it shows, and "
+                         "all such pieces would be more than 65536; show less, or join ranges of \"own\"");
+    free(text);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *all = suite_create("memory_plan");
@@ -208,6 +264,8 @@ static Suite *suite(void)
     tcase_add_test(plans, overlaps_name_both_owners);
     tcase_add_test(plans, neighbours_do_not_overlap);
     tcase_add_test(plans, host_can_be_asked_too_much);
+    tcase_add_test(plans, tables_of_kvm_fit_the_host);
+    tcase_add_test(plans, few_tables_cannot_ask_for_millions_of_ranges);
     suite_add_tcase(all, plans);
     return all;
 }

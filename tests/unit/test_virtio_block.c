@@ -12,6 +12,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -1276,6 +1277,29 @@ START_TEST(files_that_are_no_disks_are_refused)
 }
 END_TEST
 
+static void *close_soon(void *open)
+{
+    usleep(100 * 1000);
+    block_image_close(open);
+    return NULL;
+}
+
+START_TEST(image_that_is_about_to_be_closed_is_waited_for)
+{
+    const struct block_image_options writer = {.path = path};
+    pthread_t thread;
+    struct error error;
+
+    struct block_image *one = block_image_open(&writer, &error);
+    ck_assert_ptr_nonnull(one);
+    ck_assert_int_eq(pthread_create(&thread, NULL, close_soon, one), 0);
+    struct block_image *two = block_image_open(&writer, &error);
+    ck_assert_msg(two != NULL, "%s", error.text);
+    block_image_close(two);
+    pthread_join(thread, NULL);
+}
+END_TEST
+
 START_TEST(image_is_written_by_one_or_read_by_many)
 {
     const struct block_image_options writer = {.path = path};
@@ -1449,6 +1473,7 @@ static void add_trouble_tests(TCase *tests)
     tcase_add_loop_test(tests, real_engines_stop_with_requests_in_flight, 0, KIND_COUNT);
     tcase_add_test(tests, files_that_are_no_disks_are_refused);
     tcase_add_test(tests, image_is_written_by_one_or_read_by_many);
+    tcase_add_test(tests, image_that_is_about_to_be_closed_is_waited_for);
     tcase_add_loop_test(tests, engine_is_chosen_by_the_device, 0, 2);
 }
 

@@ -97,8 +97,7 @@ static void setup(void)
 static void build(enum config_serial_backend kind, const char *where)
 {
     const struct console_commands commands = {.command = on_command};
-    const struct char_host_options options = {
-        .kind = kind, .path = where, .name = "port1", .path_setting = "console.ports.path"};
+    const struct char_host_options options = {.kind = kind, .path = where, .name = "port1"};
     const struct virtio_environment environment = {.name = "console0", .loop = loop, .log = &log_of_test};
 
     host = virtio_port_host_create(&options, loop, &log_of_test, &commands, &error);
@@ -548,11 +547,10 @@ END_TEST
 START_TEST(errors_name_the_setting)
 {
     const struct console_commands commands = {.command = on_command};
-    const struct char_host_options options = {
-        .kind = CONFIG_SERIAL_FILE, .path = "/no/such/file", .name = "port1", .path_setting = "console.ports.path"};
+    const struct char_host_options options = {.kind = CONFIG_SERIAL_FILE, .path = "/no/such/file", .name = "port1"};
 
     ck_assert_ptr_null(virtio_port_host_create(&options, loop, &log_of_test, &commands, &error));
-    ck_assert_ptr_nonnull(strstr(error.text, "console.ports.path: /no/such/file: "));
+    ck_assert_ptr_nonnull(strstr(error.text, "/no/such/file: it cannot be written: No such file or directory; choose"));
 }
 END_TEST
 

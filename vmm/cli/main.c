@@ -11,9 +11,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int status_of_error(const struct error *error)
@@ -59,6 +61,20 @@ static void report_outcome(const struct machine *machine, const struct machine_o
     tell(status_fd, machine_outcome_name(outcome), status, text);
 }
 
+/*
+ * The guest's memory is touched all over the process. A page that the host cannot give is no fault of ours, and there
+ * is nothing to go on with.
+ */
+static void on_no_page(int number)
+{
+    static const char text[] = "quire: the host has no page for the guest's memory, because memory, or the file system "
+                               "of a file with backing = \"file\", is full; make room, or make the memory smaller\n";
+
+    (void)number;
+    (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+    _exit(EXIT_STATUS_HOST_FAILED);
+}
+
 static int run(const struct config *config, int status_fd)
 {
     struct log log = {.level = config->log.level, .fd = STDERR_FILENO};
@@ -66,6 +82,7 @@ static int run(const struct config *config, int status_fd)
     struct machine *machine;
     struct error error;
 
+    signal(SIGBUS, on_no_page);
     if (machine_create(config, &log, &machine, &error) < 0) {
         tell(status_fd, "refused", status_of_error(&error), error.text);
         return report(&error);
@@ -133,6 +150,10 @@ static int write_picture(const struct memory_plan *plan, const char *path)
     }
     maps_write_svg(plan, out);
     int status = finish(out, path);
+    struct stat file;
+    /* Nobody is to take a part for the picture. */
+    if (status != EXIT_STATUS_ORDERLY && fstat(fileno(out), &file) == 0 && S_ISREG(file.st_mode))
+        (void)unlink(path);
     if (fclose(out) != 0 && status == EXIT_STATUS_ORDERLY)
         status = EXIT_STATUS_HOST_FAILED;
     return status;
@@ -196,12 +217,15 @@ int main(int argc, char *argv[])
     int status = EXIT_STATUS_ORDERLY;
 
     occupy_standard_streams();
+    /* A file that may grow no more is an error of what makes it grow. */
+    signal(SIGXFSZ, SIG_IGN);
     if (options_parse(argc, argv, stdout, &options, &error) < 0) {
         status = report(&error);
         return options.test.for_bisect ? verdict_for_bisect(status) : status;
     }
     switch (options.command) {
     case OPTIONS_DONE:
+        status = finish(stdout, "standard output");
         break;
     case OPTIONS_CHECK:
         status = check(&options.config);

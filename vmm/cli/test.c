@@ -16,6 +16,7 @@
 #include "vmm/runner/times.h"
 #include "vmm/runner/verdict.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -138,6 +139,8 @@ static int load(struct test *test)
 
 static int list(const struct test *test)
 {
+    struct error error;
+
     for (size_t i = 0; i < test->plan.count; i++) {
         const struct plan_case *one = &test->plan.cases[i];
         char time[LIVE_TIME_SIZE];
@@ -148,7 +151,10 @@ static int list(const struct test *test)
         else
             printf("%s\n", one->name);
     }
-    return VERDICT_PASSED;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return VERDICT_PASSED;
+    error_set(&error, ERROR_HOST, "standard output cannot be written: %s", strerror(errno));
+    return fail(&error);
 }
 
 /* ---- While they run ---- */

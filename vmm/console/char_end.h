@@ -72,7 +72,6 @@ struct char_host {
     struct event_loop *loop;
     struct log *log;
     const char *name;
-    const char *path_setting;
     struct console_commands commands;
     /* All NULL before it is attached. */
     struct char_frontend frontend;
@@ -140,8 +139,8 @@ int char_host_watch_constant(struct char_host *host, int fd, event_callback *cal
 /* Closes a descriptor, which may be in the loop or not, or be -1. */
 void char_host_release(const struct char_host *host, int fd);
 
-/* "serial.path: PATH: what: strerror(errno)"; -1. */
-int char_host_path_failed(const struct char_host *host, struct error *error, const char *what, const char *path);
+/* "PATH: what: strerror(errno)", and a remedy; -1. */
+int char_host_path_failed(struct error *error, const char *what, const char *path);
 
 /* The clock that deadlines are of. */
 int64_t char_host_now_milliseconds(void);

@@ -214,9 +214,10 @@ void char_host_terminal_resized(struct char_host *host)
 
 /* ---- Its life ---- */
 
-int char_host_path_failed(const struct char_host *host, struct error *error, const char *what, const char *path)
+int char_host_path_failed(struct error *error, const char *what, const char *path)
 {
-    return error_set(error, ERROR_CONFIG, "%s: %s: %s: %s", host->path_setting, path, what, strerror(errno));
+    return error_set(error, ERROR_CONFIG, "%s: %s: %s; choose another path, or see to this one", path, what,
+                     strerror(errno));
 }
 
 static struct char_host *allocate(const struct char_end *end)
@@ -255,7 +256,6 @@ struct char_host *char_host_create(const struct char_host_options *options, stru
     host->loop = loop;
     host->log = log;
     host->name = options->name;
-    host->path_setting = options->path_setting;
     host->commands = *commands;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

@@ -54,8 +54,6 @@ struct char_host_options {
     const char *path;
     /* The device, as in messages: "serial". Outlives the host's end. */
     const char *name;
-    /* Where the path comes from, as in errors: "serial.path". Outlives the host's end. */
-    const char *path_setting;
 };
 
 /*

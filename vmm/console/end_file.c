@@ -9,7 +9,7 @@ static int open_file(struct char_host *host, const char *path, struct error *err
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
 
     if (fd < 0)
-        return char_host_path_failed(host, error, "it cannot be written", path);
+        return char_host_path_failed(error, "it cannot be written", path);
     host->output_watch.fd = fd;
     char_output_connect(&host->output, fd, CHAR_OUTPUT_NONBLOCKING);
     return 0;

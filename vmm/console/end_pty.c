@@ -117,7 +117,7 @@ static int link_pty(struct char_host *host, const char *path, const char *pty_na
     if (copy == NULL)
         return error_set(error, ERROR_HOST, "out of memory");
     if (symlink(pty_name, path) < 0) {
-        char_host_path_failed(host, error, "the link to the pty cannot be made", path);
+        char_host_path_failed(error, "the link to the pty cannot be made", path);
         free(copy);
         return -1;
     }

@@ -89,8 +89,8 @@ static int unix_open(struct char_host *host, const char *path, struct error *err
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     if (strlen(path) >= sizeof(address.sun_path))
-        return error_set(error, ERROR_CONFIG, "%s: %s: a socket's path has at most %zu bytes; use a shorter",
-                         host->path_setting, path, sizeof(address.sun_path) - 1);
+        return error_set(error, ERROR_CONFIG, "%s: a socket's path has at most %zu bytes; use a shorter", path,
+                         sizeof(address.sun_path) - 1);
     strcpy(address.sun_path, path);
     host->input_kind = CHAR_INPUT_SOCKET;
     unix_socket_remove_stale(&address);
@@ -101,13 +101,12 @@ static int unix_open(struct char_host *host, const char *path, struct error *err
     if (copy == NULL)
         return error_set(error, ERROR_HOST, "out of memory");
     if (bind(end->listen_fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-        char_host_path_failed(host, error, "the socket cannot be made", path);
+        char_host_path_failed(error, "the socket cannot be made", path);
         free(copy);
         return -1;
     }
     host->made_path = copy;
-    return listen(end->listen_fd, 1) < 0 ? char_host_path_failed(host, error, "the socket cannot be listened on", path)
-                                         : 0;
+    return listen(end->listen_fd, 1) < 0 ? char_host_path_failed(error, "the socket cannot be listened on", path) : 0;
 }
 
 static int unix_attach(struct char_host *host, struct error *error)

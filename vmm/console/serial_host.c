@@ -60,8 +60,7 @@ int serial_host_attach(struct serial_host *host, struct serial *serial, struct e
 struct serial_host *serial_host_create(enum config_serial_backend kind, const char *path, struct event_loop *loop,
                                        struct log *log, const struct console_commands *commands, struct error *error)
 {
-    const struct char_host_options options = {
-        .kind = kind, .path = path, .name = "serial", .path_setting = "serial.path"};
+    const struct char_host_options options = {.kind = kind, .path = path, .name = "serial"};
     struct serial_host *host = calloc(1, sizeof(*host));
 
     if (host == NULL) {

@@ -7,12 +7,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* A vmlinux with all that a debugger wants has a gigabyte or two. */
+static const uint64_t KERNEL_SIZE_MAX = 4ull << 30;
+/* None of the modes that a flat binary is entered in reaches more. */
+static const uint64_t FLAT_END = 4ull << 30;
 
 /*
  * A whole file, read into memory of its own: a mapping of the file would change, or fault, when the file does. The
@@ -96,7 +102,8 @@ static void file_free(struct file_bytes *bytes)
         hv_vm_deallocate(bytes->data, bytes->allocated);
 }
 
-static int file_read(int fd, const char *path, struct file_bytes *ret_bytes, struct error *error)
+/* limit: more bytes than that the image cannot have, and they are not read. */
+static int file_read(int fd, const char *path, uint64_t limit, struct file_bytes *ret_bytes, struct error *error)
 {
     struct stat status;
 
@@ -104,7 +111,11 @@ static int file_read(int fd, const char *path, struct file_bytes *ret_bytes, str
         return error_set(error, ERROR_CONFIG, "%s: %s", path, strerror(errno));
     size_t size = (size_t)status.st_size;
     if (size == 0)
-        return error_set(error, ERROR_CONFIG, "%s: the file is empty", path);
+        return error_set(error, ERROR_CONFIG, "%s: the file is empty; give the image itself", path);
+    if (size > limit)
+        return error_set(error, ERROR_CONFIG,
+                         "%s: the file has %zu MiB, and there is room for %" PRIu64 " MiB; give a smaller one", path,
+                         size >> 20, limit >> 20);
     struct file_bytes bytes = {.size = size, .allocated = (size + 4095) & ~(size_t)4095};
     if (bytes.allocated < size || hv_vm_allocate(&bytes.data, bytes.allocated, HV_ALLOCATE_DEFAULT) != HV_SUCCESS)
         return error_set(error, ERROR_HOST, "%s: no memory to read %zu bytes", path, size);
@@ -145,6 +156,15 @@ static enum elf_entry elf_entry_of(enum config_entry entry)
     }
 }
 
+/* As file_read(), of what a key names. */
+static int key_read(const struct config *config, enum config_key key, int fd, const char *path, uint64_t limit,
+                    struct file_bytes *ret_bytes, struct error *error)
+{
+    if (file_read(fd, path, limit, ret_bytes, error) == 0)
+        return 0;
+    return error->kind == ERROR_CONFIG ? config_error(config, key, error, "%s", strdupa(error->text)) : -1;
+}
+
 int boot_load(const struct boot_sources *sources, const struct config *config, const struct platform *platform,
               struct boot_entry *entry, struct error *error)
 {
@@ -152,9 +172,11 @@ int boot_load(const struct boot_sources *sources, const struct config *config, c
     struct file_bytes initrd = {0};
     struct guest_memory memory = machine_memory_loader_view(HV_VM_SPACE_DEFAULT);
 
-    int result = file_read(sources->kernel_fd, config->boot.kernel, &kernel, error);
+    int result =
+        key_read(config, CONFIG_BOOT_KERNEL, sources->kernel_fd, config->boot.kernel, KERNEL_SIZE_MAX, &kernel, error);
     if (result == 0 && sources->initrd_fd >= 0)
-        result = file_read(sources->initrd_fd, config->boot.initrd, &initrd, error);
+        result = key_read(config, CONFIG_BOOT_INITRD, sources->initrd_fd, config->boot.initrd, config->memory.size,
+                          &initrd, error);
     if (result == 0) {
         struct boot_request request = {
             .files = {.kernel = kernel.data,
@@ -205,7 +227,8 @@ int boot_load_flat(const struct boot_sources *sources, const struct config *conf
 {
     struct file_bytes bytes;
 
-    if (file_read(sources->flat_fd, config->boot.flat, &bytes, error) < 0)
+    if (key_read(config, CONFIG_BOOT_FLAT, sources->flat_fd, config->boot.flat, FLAT_END - config->boot.at, &bytes,
+                 error) < 0)
         return -1;
     struct flat_image image = {
         .data = bytes.data,

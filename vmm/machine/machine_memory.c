@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* ---- What is behind it ---- */
@@ -62,19 +63,59 @@ static int open_memfd(const struct source *source)
     return error_set(source->error, ERROR_HOST, "the host gives no file in memory of that size: %s", strerror(errno));
 }
 
-static int open_file(const struct source *source)
+static int fail_room(const struct source *source)
+{
+    return fail(source, CONFIG_MEMORY_PATH, CONFIG_RANGE_PATH,
+                "%s: its file system has no room for %" PRIu64 " MiB; make room, or make the memory smaller",
+                source->memory->host->path, source->memory->size >> 20);
+}
+
+/* Whether all of the file fits the file system. The guest's first write to a page that does not would be SIGBUS. */
+static bool has_room(int fd, const struct stat *status, uint64_t size)
+{
+    const uint64_t has = (uint64_t)status->st_blocks * 512;
+    struct statfs filesystem;
+
+    /* f_blocks 0: there is no limit. */
+    return has >= size || fstatfs(fd, &filesystem) < 0 || filesystem.f_blocks == 0 ||
+           (size - has) / (uint64_t)filesystem.f_bsize < filesystem.f_bavail;
+}
+
+static int size_file(const struct source *source, int fd)
 {
     const char *path = source->memory->host->path;
+    const uint64_t size = source->memory->size;
     struct stat status;
 
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    if (fstat(fd, &status) == 0 && !S_ISREG(status.st_mode))
+        return fail(source, CONFIG_MEMORY_PATH, CONFIG_RANGE_PATH,
+                    "%s: not a regular file; name one, or one to be made", path);
+    if (!has_room(fd, &status, size))
+        return fail_room(source);
+    if ((uint64_t)status.st_size >= size || ftruncate(fd, (off_t)size) == 0)
+        return 0;
+    return fail(source, CONFIG_MEMORY_PATH, CONFIG_RANGE_PATH,
+                "%s: cannot have %" PRIu64 " MiB: %s; name another, or make the memory smaller", path, size >> 20,
+                strerror(errno));
+}
+
+static int open_file(const struct source *source)
+{
+    const int flags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    const char *path = source->memory->host->path;
+    bool is_made = false;
+
+    int fd = open(path, flags);
+    if (fd < 0 && errno == ENOENT) {
+        fd = open(path, flags | O_CREAT | O_EXCL, 0600);
+        is_made = fd >= 0;
+    }
     if (fd < 0)
         return fail(source, CONFIG_MEMORY_PATH, CONFIG_RANGE_PATH, "%s: %s", path, strerror(errno));
-    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
-        ((uint64_t)status.st_size >= source->memory->size || ftruncate(fd, (off_t)source->memory->size) == 0))
+    if (size_file(source, fd) == 0)
         return fd;
-    fail(source, CONFIG_MEMORY_PATH, CONFIG_RANGE_PATH, "%s: %s", path,
-         S_ISREG(status.st_mode) ? strerror(errno) : "not a regular file; name one, or one to be made");
+    if (is_made)
+        (void)unlink(path);
     close(fd);
     return -1;
 }
@@ -99,6 +140,8 @@ static int fail_allocation(const struct source *source)
     if (host->node != CONFIG_NOT_GIVEN)
         return fail(source, CONFIG_MEMORY_NODE, CONFIG_RANGE_NODE,
                     "the host has no such node, or not that much memory on it; leave it out, or see lscpu for others");
+    if (host->backing == CONFIG_BACKING_FILE && host->populate == CONFIG_POPULATE_PREFAULT)
+        return fail_room(source);
     return fail(source, CONFIG_MEMORY_SIZE, CONFIG_RANGE_SIZE,
                 "the host cannot promise %" PRIu64 " MiB of memory; make it smaller", source->memory->size >> 20);
 }

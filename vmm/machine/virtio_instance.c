@@ -168,10 +168,16 @@ static struct virtio_port_host *make_port_host(const struct virtio_instance *ins
         .kind = port == NULL ? device->console.backend : port->backend,
         .path = port == NULL ? device->console.path : port->path,
         .name = port == NULL ? device->name : port->name,
-        .path_setting = port == NULL ? "console.path" : "port.path",
     };
+    struct virtio_port_host *host =
+        virtio_port_host_create(&options, environment->device.loop, environment->log, &environment->commands, error);
 
-    return virtio_port_host_create(&options, environment->device.loop, environment->log, &environment->commands, error);
+    if (host == NULL && port == NULL)
+        (void)prefix(instance, CONFIG_CONSOLE_PATH, error);
+    else if (host == NULL && error->kind == ERROR_CONFIG)
+        (void)config_error_at(instance->config, &port->positions[CONFIG_PORT_PATH], "port.path", error, "%s",
+                              strdupa(error->text));
+    return host;
 }
 
 /* ---- A port for the guest's agent ---- */

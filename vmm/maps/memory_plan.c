@@ -8,6 +8,8 @@
 
 #define PAGE_SIZE 4096u
 #define ADDRESS_END (1ull << 48)
+/* Without nested paging 8 for its way back from a page to the tables that have it, and 2 for who watches it. */
+#define KVM_BYTES_FOR_PAGE 10u
 
 static const hv_memory_flags_t ALL = HV_MEMORY_READ | HV_MEMORY_WRITE | HV_MEMORY_EXEC;
 
@@ -49,9 +51,17 @@ static int out_of_memory(struct error *error)
     return error_set(error, ERROR_HOST, "out of memory");
 }
 
+/* Room for one more of count items; NULL: there is none, and items stay. */
+static void *grow(void *items, size_t count, size_t size)
+{
+    const bool is_full = (count & (count - 1)) == 0;
+
+    return is_full ? reallocarray(items, count == 0 ? 1 : 2 * count, size) : items;
+}
+
 static int add_memory(struct memory_plan *plan, const struct plan_memory *memory, struct error *error)
 {
-    struct plan_memory *grown = reallocarray(plan->memories, plan->memory_count + 1, sizeof(*grown));
+    struct plan_memory *grown = grow(plan->memories, plan->memory_count, sizeof(*grown));
 
     if (grown == NULL)
         return out_of_memory(error);
@@ -62,7 +72,7 @@ static int add_memory(struct memory_plan *plan, const struct plan_memory *memory
 
 static int add_range(struct plan_space *space, const struct plan_range *range, struct error *error)
 {
-    struct plan_range *grown = reallocarray(space->ranges, space->count + 1, sizeof(*grown));
+    struct plan_range *grown = grow(space->ranges, space->count, sizeof(*grown));
 
     if (grown == NULL)
         return out_of_memory(error);
@@ -232,6 +242,11 @@ static int add_alias(struct memory_plan *plan, size_t space, const struct config
                                    "\"%s\" shows \"%s\" from 0x%" PRIx64 " on, which has no memory of its own at "
                                    "0x%" PRIx64 "; change range.from or range.size",
                                    range->name, range->of, range->from, from);
+        if (plan->alias_count++ >= PLAN_ALIASES_MAX)
+            return config_error_at(plan->config, &range->positions[CONFIG_RANGE_OF], "range.of", error,
+                                   "\"%s\" has a piece for each range of \"%s\" that it shows, and all such pieces "
+                                   "would be more than %u; show less, or join ranges of \"%s\"",
+                                   range->name, range->of, PLAN_ALIASES_MAX, range->of);
         const uint64_t offset = from - there->gpa;
         size = there->size - offset < range->size - done ? there->size - offset : range->size - done;
         part.gpa = range->at + done;
@@ -404,6 +419,36 @@ static int check_space_on_host(const struct memory_plan *plan, const struct plan
     return 0;
 }
 
+/*
+ * KVM's own tables for what is mapped are memory of the kernel's, whether the guest uses it or not: the host would go
+ * down with them.
+ */
+static int check_tables_on_host(const struct memory_plan *plan, const hvx_host_limits_t *limits, struct error *error)
+{
+    static const char text[] = "with what else is mapped KVM would need %" PRIu64 " MiB for its own tables, and the "
+                               "host has %" PRIu64 " MiB of memory; make it smaller";
+    const struct plan_range *largest = NULL;
+    uint64_t pages = 0;
+
+    for (size_t i = 0; i < plan->space_count; i++) {
+        for (size_t j = 0; j < plan->spaces[i].count; j++) {
+            const struct plan_range *range = &plan->spaces[i].ranges[j];
+            if (range->flags == 0)
+                continue;
+            pages += range->size / PAGE_SIZE;
+            if (largest == NULL || range->size > largest->size)
+                largest = range;
+        }
+    }
+    const uint64_t needed = pages * KVM_BYTES_FOR_PAGE;
+    if (limits->memory == 0 || needed <= limits->memory / 2)
+        return 0;
+    if (largest->range == NULL)
+        return config_error(plan->config, CONFIG_MEMORY_SIZE, error, text, needed >> 20, limits->memory >> 20);
+    return config_error_at(plan->config, &largest->range->positions[CONFIG_RANGE_SIZE], "range.size", error, text,
+                           needed >> 20, limits->memory >> 20);
+}
+
 int memory_plan_check_host(const struct memory_plan *plan, const hvx_host_limits_t *limits, struct error *error)
 {
     if (plan->config->cpu.count > limits->vcpus)
@@ -415,5 +460,5 @@ int memory_plan_check_host(const struct memory_plan *plan, const hvx_host_limits
     for (size_t i = 0; i < plan->space_count; i++)
         if (check_space_on_host(plan, &plan->spaces[i], limits, error) < 0)
             return -1;
-    return 0;
+    return check_tables_on_host(plan, limits, error);
 }

@@ -71,7 +71,12 @@ struct memory_plan {
     /* The first is the default one; the others are in the order of the file. */
     struct plan_space *spaces;
     size_t space_count;
+    /* Of all spaces, the ranges that are aliases. */
+    size_t alias_count;
 };
+
+/* There are no more aliases: a few tables of a file can ask for millions. KVM has room for half as many in a space. */
+#define PLAN_ALIASES_MAX 65536u
 
 /* Of the memories, the RAM. */
 #define PLAN_RAM 0u

@@ -49,6 +49,8 @@ typedef struct {
     unsigned slots;
     /* Bits of a guest-physical address that a guest can use; what lies above is recorded, and inert. */
     unsigned address_bits;
+    /* The host's memory, in bytes. */
+    uint64_t memory;
 } hvx_host_limits_t;
 
 /* Works without a VM. Errors are those of hv_vm_create() that are the host's. */
