@@ -65,24 +65,33 @@ static void report_outcome(const struct machine *machine, const struct machine_o
  * The guest's memory is touched all over the process. A page that the host cannot give is no fault of ours, and there
  * is nothing to go on with.
  */
-static void on_no_page(int number)
+static void on_no_page(int number, siginfo_t *info, void *machine_context)
 {
-    static const char text[] = "quire: the host has no page for the guest's memory, because memory, or the file system "
-                               "of a file with backing = \"file\", is full; make room, or make the memory smaller\n";
+    static const char text[] =
+        "quire: the host has no page for the guest's memory: memory or a file system is full, or "
+        "a file with backing = \"file\" has been made shorter; make room, or make the memory "
+        "smaller\n";
 
-    (void)number;
+    (void)machine_context;
+    if (info->si_code != BUS_ADRERR) {
+        /* As it would have been without us: SA_RESETHAND. */
+        raise(number);
+        return;
+    }
     (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
     _exit(EXIT_STATUS_HOST_FAILED);
 }
 
 static int run(const struct config *config, int status_fd)
 {
+    const struct sigaction no_page = {.sa_sigaction = on_no_page,
+                                      .sa_flags = (int)(SA_SIGINFO | SA_RESETHAND | SA_NODEFER)};
     struct log log = {.level = config->log.level, .fd = STDERR_FILENO};
     struct machine_outcome outcome;
     struct machine *machine;
     struct error error;
 
-    signal(SIGBUS, on_no_page);
+    sigaction(SIGBUS, &no_page, NULL);
     if (machine_create(config, &log, &machine, &error) < 0) {
         tell(status_fd, "refused", status_of_error(&error), error.text);
         return report(&error);
