@@ -267,6 +267,9 @@ START_TEST(what_is_no_text_is_shown_as_bytes)
         strcat(name, "\xe2\x82\xac");
     ck_assert_int_eq(config_parse(&config, name, "x", 1, &error), -1);
     ck_assert_str_eq(strndupa(error.text, 6), "...\xe2\x82\xac");
+    memset(name, 0x81, 200);
+    ck_assert_int_eq(config_parse(&config, name, "x", 1, &error), -1);
+    ck_assert_str_eq(strndupa(error.text, 7), "...\\x81");
 }
 END_TEST
 

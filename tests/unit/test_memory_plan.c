@@ -213,7 +213,7 @@ START_TEST(tables_of_kvm_fit_the_host)
     ck_assert_int_eq(error.kind, ERROR_CONFIG);
     ck_assert_str_eq(error.text,
                      "vm.toml:2:15: memory.size: with what else is mapped KVM would need 22 MiB for its own "
-                     "tables, and the host has 40 MiB of memory; make it smaller");
+                     "tables, which may be half of the host's 40 MiB; make it smaller");
 
     /* What is mapped once more has tables once more; what nobody may touch has none. */
     (void)snprintf(text, sizeof(text), spaces, "2GiB", "of = 'default'\nfrom = '1MiB'\n");
@@ -227,7 +227,7 @@ START_TEST(tables_of_kvm_fit_the_host)
     ck_assert_int_eq(plan_of(text), 0);
     ck_assert_int_eq(memory_plan_check_host(&plan, &limits, &error), -1);
     ck_assert_str_eq(error.text, "vm.toml:8:8: range.size: with what else is mapped KVM would need 163857 MiB for its "
-                                 "own tables, and the host has 40 MiB of memory; make it smaller");
+                                 "own tables, which may be half of the host's 40 MiB; make it smaller");
 }
 END_TEST
 

@@ -218,6 +218,21 @@ START_TEST(tap_has_subtests_and_reasons)
 }
 END_TEST
 
+START_TEST(tap_s_names_neither_control_a_terminal_nor_reorder)
+{
+    struct results *results = create();
+
+    add_case(results,
+             "a\xc2\x9b"
+             "2J\xe2\x80\xae#",
+             RESULT_PASSED, NULL);
+    char *text = write_to_text(results, write_tap_14);
+    assert_holds(text, "\nok 1 - a 2J \\#\n");
+    free(text);
+    results_free(results);
+}
+END_TEST
+
 /* ---- JUnit ---- */
 
 #ifdef XMLLINT
@@ -434,6 +449,7 @@ static Suite *suite(void)
     tcase_add_test(forms, the_schema_refuses_what_is_wrong);
 #endif
     tcase_add_test(forms, tap_has_subtests_and_reasons);
+    tcase_add_test(forms, tap_s_names_neither_control_a_terminal_nor_reorder);
     tcase_add_test(forms, junit_escapes_and_counts);
     tcase_add_test(forms, json_has_all);
     tcase_add_test(forms, lines_are_plain);

@@ -544,7 +544,7 @@ START_TEST(nothing_at_the_other_end_takes_everything)
 }
 END_TEST
 
-START_TEST(errors_name_the_setting)
+START_TEST(errors_name_the_path)
 {
     const struct console_commands commands = {.command = on_command};
     const struct char_host_options options = {.kind = CONFIG_SERIAL_FILE, .path = "/no/such/file", .name = "port1"};
@@ -771,7 +771,7 @@ static void add_others(TCase *tcase)
     tcase_add_test(tcase, keys_go_to_the_guest_and_to_us);
     tcase_add_test(tcase, file_holds_all_output);
     tcase_add_test(tcase, nothing_at_the_other_end_takes_everything);
-    tcase_add_test(tcase, errors_name_the_setting);
+    tcase_add_test(tcase, errors_name_the_path);
 }
 
 int main(void)

@@ -3,6 +3,7 @@
  */
 #include "vmm/cli/options.h"
 #include "vmm/machine/dry_run.h"
+#include "vmm/machine/lost_page.h"
 #include "vmm/machine/machine.h"
 #include "vmm/maps/maps.h"
 #include "vmm/runner/verdict.h"
@@ -61,37 +62,14 @@ static void report_outcome(const struct machine *machine, const struct machine_o
     tell(status_fd, machine_outcome_name(outcome), status, text);
 }
 
-/*
- * The guest's memory is touched all over the process. A page that the host cannot give is no fault of ours, and there
- * is nothing to go on with.
- */
-static void on_no_page(int number, siginfo_t *info, void *machine_context)
-{
-    static const char text[] =
-        "quire: the host has no page for the guest's memory: memory or a file system is full, or "
-        "a file with backing = \"file\" has been made shorter; make room, or make the memory "
-        "smaller\n";
-
-    (void)machine_context;
-    if (info->si_code != BUS_ADRERR) {
-        /* As it would have been without us: SA_RESETHAND. */
-        raise(number);
-        return;
-    }
-    (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
-    _exit(EXIT_STATUS_HOST_FAILED);
-}
-
 static int run(const struct config *config, int status_fd)
 {
-    const struct sigaction no_page = {.sa_sigaction = on_no_page,
-                                      .sa_flags = (int)(SA_SIGINFO | SA_RESETHAND | SA_NODEFER)};
     struct log log = {.level = config->log.level, .fd = STDERR_FILENO};
     struct machine_outcome outcome;
     struct machine *machine;
     struct error error;
 
-    sigaction(SIGBUS, &no_page, NULL);
+    lost_page_handle(status_fd);
     if (machine_create(config, &log, &machine, &error) < 0) {
         tell(status_fd, "refused", status_of_error(&error), error.text);
         return report(&error);
@@ -159,12 +137,15 @@ static int write_picture(const struct memory_plan *plan, const char *path)
     }
     maps_write_svg(plan, out);
     int status = finish(out, path);
-    struct stat file;
-    /* Nobody is to take a part for the picture. */
-    if (status != EXIT_STATUS_ORDERLY && fstat(fileno(out), &file) == 0 && S_ISREG(file.st_mode))
-        (void)unlink(path);
-    if (fclose(out) != 0 && status == EXIT_STATUS_ORDERLY)
+    if (fclose(out) != 0 && status == EXIT_STATUS_ORDERLY) {
+        fprintf(stderr, "quire: %s cannot be written: %s\n", path, strerror(errno));
         status = EXIT_STATUS_HOST_FAILED;
+    }
+    /* Nobody is to take a part for the picture. What only leads to a file, as /dev/stdout does, is not ours to remove.
+     */
+    struct stat file;
+    if (status != EXIT_STATUS_ORDERLY && lstat(path, &file) == 0 && S_ISREG(file.st_mode))
+        (void)unlink(path);
     return status;
 }
 

@@ -52,7 +52,7 @@ const char *config_text_escape_tail(char out[CONFIG_TEXT_SIZE], const char *text
         text += length - MAX_QUOTED_LENGTH;
         length = MAX_QUOTED_LENGTH;
         /* Not from the middle of a character on. */
-        while (length > 0 && ((unsigned char)*text & 0xc0) == 0x80) {
+        for (unsigned i = 0; i < 3 && ((unsigned char)*text & 0xc0) == 0x80; i++) {
             text++;
             length--;
         }

@@ -64,7 +64,7 @@ static int listen_on(int fd, struct gdb_address *address, const char *text, stru
     if (bind(fd, &socket_address.any, size) < 0) {
         const int why = errno;
         return error_set(error, ERROR_CONFIG, "%s: gdb cannot be waited for there: %s%s", text, strerror(why),
-                         why == EADDRINUSE ? "; end what uses it, or choose another" : "");
+                         why == EADDRINUSE ? "; end what uses it, or choose another" : "; choose another address");
     }
     if (listen(fd, 1) == 0 && learn_port(fd, address) == 0)
         return 0;

@@ -114,8 +114,8 @@ static int file_read(int fd, const char *path, uint64_t limit, struct file_bytes
         return error_set(error, ERROR_CONFIG, "%s: the file is empty; give the image itself", path);
     if (size > limit)
         return error_set(error, ERROR_CONFIG,
-                         "%s: the file has %zu MiB, and there is room for %" PRIu64 " MiB; give a smaller one", path,
-                         size >> 20, limit >> 20);
+                         "%s: the file has %zu bytes, and there is room for %" PRIu64 "; give a smaller one", path,
+                         size, limit);
     struct file_bytes bytes = {.size = size, .allocated = (size + 4095) & ~(size_t)4095};
     if (bytes.allocated < size || hv_vm_allocate(&bytes.data, bytes.allocated, HV_ALLOCATE_DEFAULT) != HV_SUCCESS)
         return error_set(error, ERROR_HOST, "%s: no memory to read %zu bytes", path, size);

@@ -269,8 +269,6 @@ static int step_signals(struct machine *machine, struct error *error)
     sigaddset(&mask, SIGWINCH);
     pthread_sigmask(SIG_BLOCK, &mask, NULL);
     signal(SIGPIPE, SIG_IGN);
-    /* A file that may grow no more is an error of the write. */
-    signal(SIGXFSZ, SIG_IGN);
     machine->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
     machine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (machine->signal_fd < 0 || machine->event_fd < 0)

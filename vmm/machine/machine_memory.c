@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* ---- What is behind it ---- */
@@ -71,14 +71,17 @@ static int fail_room(const struct source *source)
 }
 
 /* Whether all of the file fits the file system. The guest's first write to a page that does not would be SIGBUS. */
-static bool has_room(int fd, const struct stat *status, uint64_t size)
+static bool has_room(int fd, uint64_t size)
 {
-    const uint64_t has = (uint64_t)status->st_blocks * 512;
-    struct statfs filesystem;
+    struct stat status;
+    struct statvfs filesystem;
 
     /* f_blocks 0: there is no limit. */
-    return has >= size || fstatfs(fd, &filesystem) < 0 || filesystem.f_blocks == 0 ||
-           (size - has) / (uint64_t)filesystem.f_bsize < filesystem.f_bavail;
+    if (fstat(fd, &status) < 0 || fstatvfs(fd, &filesystem) < 0 || filesystem.f_blocks == 0)
+        return true;
+    const uint64_t has = (uint64_t)status.st_blocks * 512;
+    const uint64_t missing = has < size ? size - has : 0;
+    return (missing + filesystem.f_frsize - 1) / filesystem.f_frsize <= filesystem.f_bavail;
 }
 
 static int size_file(const struct source *source, int fd)
@@ -87,10 +90,10 @@ static int size_file(const struct source *source, int fd)
     const uint64_t size = source->memory->size;
     struct stat status;
 
-    if (fstat(fd, &status) == 0 && !S_ISREG(status.st_mode))
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
         return fail(source, CONFIG_MEMORY_PATH, CONFIG_RANGE_PATH,
                     "%s: not a regular file; name one, or one to be made", path);
-    if (!has_room(fd, &status, size))
+    if (!has_room(fd, size))
         return fail_room(source);
     if ((uint64_t)status.st_size >= size || ftruncate(fd, (off_t)size) == 0)
         return 0;
@@ -99,38 +102,39 @@ static int size_file(const struct source *source, int fd)
                 strerror(errno));
 }
 
-static int open_file(const struct source *source)
+/* *ret_made: there was none, and this has made it. */
+static int open_file(const struct source *source, bool *ret_made)
 {
     const int flags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
     const char *path = source->memory->host->path;
-    bool is_made = false;
 
     int fd = open(path, flags);
     if (fd < 0 && errno == ENOENT) {
         fd = open(path, flags | O_CREAT | O_EXCL, 0600);
-        is_made = fd >= 0;
+        *ret_made = fd >= 0;
     }
+    /* A symbolic link to what is not there yet, or somebody else has made it meanwhile. */
+    if (fd < 0 && errno == EEXIST)
+        fd = open(path, flags | O_CREAT, 0600);
     if (fd < 0)
-        return fail(source, CONFIG_MEMORY_PATH, CONFIG_RANGE_PATH, "%s: %s", path, strerror(errno));
+        return fail(source, CONFIG_MEMORY_PATH, CONFIG_RANGE_PATH, "%s: %s; name another", path, strerror(errno));
     if (size_file(source, fd) == 0)
         return fd;
-    if (is_made)
-        (void)unlink(path);
     close(fd);
     return -1;
 }
 
 /* The descriptor for the configured backing in *ret_fd, or -1 there for anonymous memory. */
-static int open_backing(const struct source *source, int *ret_fd)
+static int open_backing(const struct source *source, int *ret_fd, bool *ret_made)
 {
     *ret_fd = -1;
     if (source->memory->host->backing == CONFIG_BACKING_ANONYMOUS)
         return 0;
-    *ret_fd = source->memory->host->backing == CONFIG_BACKING_MEMFD ? open_memfd(source) : open_file(source);
+    *ret_fd = source->memory->host->backing == CONFIG_BACKING_MEMFD ? open_memfd(source) : open_file(source, ret_made);
     return *ret_fd < 0 ? -1 : 0;
 }
 
-static int fail_allocation(const struct source *source)
+static int fail_allocation(const struct source *source, int fd)
 {
     const struct config_host_memory *host = source->memory->host;
 
@@ -140,13 +144,13 @@ static int fail_allocation(const struct source *source)
     if (host->node != CONFIG_NOT_GIVEN)
         return fail(source, CONFIG_MEMORY_NODE, CONFIG_RANGE_NODE,
                     "the host has no such node, or not that much memory on it; leave it out, or see lscpu for others");
-    if (host->backing == CONFIG_BACKING_FILE && host->populate == CONFIG_POPULATE_PREFAULT)
+    if (host->backing == CONFIG_BACKING_FILE && !has_room(fd, source->memory->size))
         return fail_room(source);
     return fail(source, CONFIG_MEMORY_SIZE, CONFIG_RANGE_SIZE,
                 "the host cannot promise %" PRIu64 " MiB of memory; make it smaller", source->memory->size >> 20);
 }
 
-static int allocate(const struct source *source, void **ret_memory)
+static int allocate(const struct source *source, void **ret_memory, bool *ret_made)
 {
     const struct config_host_memory *host = source->memory->host;
 
@@ -161,24 +165,34 @@ static int allocate(const struct source *source, void **ret_memory)
         .has_node = host->node != CONFIG_NOT_GIVEN,
         .node = host->node,
     };
-    if (open_backing(source, &backing.fd) < 0)
+    if (open_backing(source, &backing.fd, ret_made) < 0)
         return -1;
-    const hv_return_t result = hvx_vm_allocate_backed(ret_memory, source->memory->size, &backing);
+    int result = 0;
+    if (hvx_vm_allocate_backed(ret_memory, source->memory->size, &backing) != HV_SUCCESS)
+        result = fail_allocation(source, backing.fd);
     if (backing.fd >= 0)
         close(backing.fd);
-    return result == HV_SUCCESS ? 0 : fail_allocation(source);
+    return result;
 }
 
+/* Where one of them fails, the files that were made for it and those before it go again. */
 static int allocate_all(struct machine_memory *memory, struct error *error)
 {
     const struct memory_plan *plan = memory->plan;
+    bool *is_made = calloc(plan->memory_count, sizeof(*is_made));
+    int result = 0;
 
-    for (size_t i = 0; i < plan->memory_count; i++) {
+    if (is_made == NULL)
+        return error_set(error, ERROR_HOST, "out of memory");
+    for (size_t i = 0; i < plan->memory_count && result == 0; i++) {
         const struct source source = {.config = plan->config, .memory = &plan->memories[i], .error = error};
-        if (allocate(&source, &memory->memories[i]) < 0)
-            return -1;
+        result = allocate(&source, &memory->memories[i], &is_made[i]);
     }
-    return 0;
+    for (size_t i = 0; i < plan->memory_count && result < 0; i++)
+        if (is_made[i])
+            (void)unlink(plan->memories[i].host->path);
+    free(is_made);
+    return result;
 }
 
 /* ---- Where the guest has it ---- */

@@ -1,7 +1,9 @@
 #include "vmm/machine/vcpu_exits.h"
 
+#include "vmm/machine/lost_page.h"
 #include "vmm/maps/maps.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,7 +77,7 @@ static void stop_for_unknown(const struct vcpus_environment *environment, unsign
     if (exit->unknown.error != 0) {
         outcome.event = MACHINE_HOST_FAILURE;
         (void)snprintf(outcome.text, sizeof(outcome.text), "KVM cannot run vCPU %u: %s", index,
-                       strerror(exit->unknown.error));
+                       exit->unknown.error == EFAULT ? LOST_PAGE_TEXT : strerror(exit->unknown.error));
     } else {
         (void)snprintf(outcome.text, sizeof(outcome.text), "KVM exit %u, hardware reason 0x%" PRIx64, exit->raw_reason,
                        exit->unknown.hardware_reason);

@@ -425,8 +425,8 @@ static int check_space_on_host(const struct memory_plan *plan, const struct plan
  */
 static int check_tables_on_host(const struct memory_plan *plan, const hvx_host_limits_t *limits, struct error *error)
 {
-    static const char text[] = "with what else is mapped KVM would need %" PRIu64 " MiB for its own tables, and the "
-                               "host has %" PRIu64 " MiB of memory; make it smaller";
+    static const char text[] = "with what else is mapped KVM would need %" PRIu64 " MiB for its own tables, which may "
+                               "be half of the host's %" PRIu64 " MiB; make it smaller";
     const struct plan_range *largest = NULL;
     uint64_t pages = 0;
 

@@ -200,6 +200,7 @@ __attribute__((noreturn)) static void become(const char *const argv[], pid_t par
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     /* It may have died before that. */

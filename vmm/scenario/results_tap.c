@@ -8,7 +8,7 @@
 
 /* ---- Texts ---- */
 
-/* A name on one line: control characters are blanks, "#" and "\" are escaped. */
+/* A name on one line: control characters, and such as reorder others, are blanks, "#" and "\" are escaped. */
 static void write_name(const char *name, FILE *out)
 {
     size_t left = strlen(name);
@@ -17,7 +17,7 @@ static void write_name(const char *name, FILE *out)
 
     for (; left > 0; name += used, left -= used) {
         const uint32_t character = utf8_next(name, left, &used);
-        if (character < 0x20 || character == 0x7f) {
+        if (utf8_is_control(character) || utf8_is_direction(character)) {
             (void)fputc(' ', out);
             continue;
         }
