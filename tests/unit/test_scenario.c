@@ -5,6 +5,7 @@
 
 #include "vmm/scenario/pattern.h"
 
+#include "scratch_folder.h"
 #include "unit_test.h"
 
 #include <stdio.h>
@@ -116,19 +117,14 @@ END_TEST
 START_TEST(a_file_that_includes_itself_can_have_any_name)
 {
     static const char text[] = "include = [\"a\\nb\\u001b.toml\"]\n";
-    char folder[] = "/tmp/quire-scenario-XXXXXX";
     struct scenario *scenario;
     struct error error;
 
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    ck_assert_int_eq(chdir(folder), 0);
-    FILE *file = fopen("a\nb\x1b.toml", "w");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_ge(fputs(text, file), 0);
-    ck_assert_int_eq(fclose(file), 0);
+    scratch_folder_make();
+    ck_assert_int_eq(chdir(scratch_folder), 0);
+    scratch_write("a\nb\x1b.toml", text);
     ck_assert_int_eq(scenario_load("a\nb\x1b.toml", NULL, &scenario, &error), -1);
-    ck_assert_int_eq(unlink("a\nb\x1b.toml"), 0);
-    ck_assert_int_eq(rmdir(folder), 0);
+    scratch_folder_remove();
     ck_assert_str_eq(error.text,
                      "a\\x0ab\\x1b.toml:1:12: include: a\\x0ab\\x1b.toml includes a\\x0ab\\x1b.toml, and so "
                      "on; take one out");

@@ -103,6 +103,11 @@ int config_error(const struct config *config, enum config_key key, struct error 
     return -1;
 }
 
+int config_error_of(const struct config *config, enum config_key key, struct error *error)
+{
+    return error->kind == ERROR_CONFIG ? config_error(config, key, error, "%s", strdupa(error->text)) : -1;
+}
+
 int config_error_at(const struct config *config, const struct config_position *position, const char *name,
                     struct error *error, const char *format, ...)
 {

@@ -437,7 +437,10 @@ int config_check(const struct config *config, struct error *error);
 __attribute__((format(printf, 4, 5))) int config_error(const struct config *config, enum config_key key,
                                                        struct error *error, const char *format, ...);
 
-/* The same for a place in the file, and the name of what stands there, "range.at". */
+/* Says of a key what is in *error already, if it is ERROR_CONFIG, which the user can mend; other errors stay. -1. */
+int config_error_of(const struct config *config, enum config_key key, struct error *error);
+
+/* As config_error(), for a place in the file, and the name of what stands there, "range.at". */
 __attribute__((format(printf, 5, 6))) int config_error_at(const struct config *config,
                                                           const struct config_position *position, const char *name,
                                                           struct error *error, const char *format, ...);

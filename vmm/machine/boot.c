@@ -162,7 +162,7 @@ static int key_read(const struct config *config, enum config_key key, int fd, co
 {
     if (file_read(fd, path, limit, ret_bytes, error) == 0)
         return 0;
-    return error->kind == ERROR_CONFIG ? config_error(config, key, error, "%s", strdupa(error->text)) : -1;
+    return config_error_of(config, key, error);
 }
 
 int boot_load(const struct boot_sources *sources, const struct config *config, const struct platform *platform,
@@ -244,8 +244,8 @@ int boot_load_flat(const struct boot_sources *sources, const struct config *conf
         if (!is_loaded(spaces, i))
             result = flat_image_load(&image, &memory, entry, error);
     }
-    if (result < 0 && error->kind == ERROR_CONFIG)
-        config_error(config, CONFIG_BOOT_FLAT, error, "%s", strdupa(error->text));
+    if (result < 0)
+        (void)config_error_of(config, CONFIG_BOOT_FLAT, error);
     file_free(&bytes);
     return result;
 }

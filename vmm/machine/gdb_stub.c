@@ -128,8 +128,7 @@ static int make_server(struct gdb_stub *stub, struct error *error)
                                      stub->environment.log, error);
     if (stub->server != NULL)
         return 0;
-    return error->kind == ERROR_CONFIG ? config_error(config, CONFIG_GDB_LISTEN, error, "%s", strdupa(error->text))
-                                       : -1;
+    return config_error_of(config, CONFIG_GDB_LISTEN, error);
 }
 
 struct gdb_stub *gdb_stub_create(const struct gdb_stub_environment *environment, struct error *error)

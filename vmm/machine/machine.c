@@ -158,21 +158,13 @@ static int step_loop(struct machine *machine, struct error *error)
     return 0;
 }
 
-/* What the user can help is said of the key that it comes from. */
-static int blame(const struct machine *machine, enum config_key key, struct error *error)
-{
-    if (error->kind == ERROR_CONFIG)
-        (void)config_error(machine->config, key, error, "%s", strdupa(error->text));
-    return -1;
-}
-
 static int step_serial_host(struct machine *machine, struct error *error)
 {
     const struct console_commands commands = {.command = machine_console_command, .context = machine};
 
     machine->serial_host = serial_host_create(machine->config->serial.backend, machine->config->serial.path,
                                               machine->loop, machine->log, &commands, error);
-    return machine->serial_host == NULL ? blame(machine, CONFIG_SERIAL_PATH, error) : 0;
+    return machine->serial_host == NULL ? config_error_of(machine->config, CONFIG_SERIAL_PATH, error) : 0;
 }
 
 static int step_agent(struct machine *machine, struct error *error)
@@ -180,7 +172,7 @@ static int step_agent(struct machine *machine, struct error *error)
     if (machine->config->agent.listen == NULL)
         return 0;
     machine->agent = agent_server_create(machine->config->agent.listen, machine->loop, machine->log, error);
-    return machine->agent != NULL ? 0 : blame(machine, CONFIG_AGENT_LISTEN, error);
+    return machine->agent != NULL ? 0 : config_error_of(machine->config, CONFIG_AGENT_LISTEN, error);
 }
 
 static size_t agent_serial_write(void *context, const uint8_t *bytes, size_t len)

@@ -368,8 +368,7 @@ struct machine_control *machine_control_create(const struct machine_control_envi
         control_server_create(config->control.listen, &control->target, environment->loop, environment->log, error);
     if (control->server != NULL)
         return control;
-    if (error->kind == ERROR_CONFIG)
-        config_error(config, CONFIG_CONTROL_LISTEN, error, "%s", strdupa(error->text));
+    (void)config_error_of(config, CONFIG_CONTROL_LISTEN, error);
     machine_control_destroy(control);
     return NULL;
 }
